@@ -29,15 +29,15 @@ def main(argv: list[str] | None = None) -> int:
         if args.ready_fd is not None:
             os.set_inheritable(args.ready_fd, False)
     except OSError as error:
-        print(f"svcmgrd: cannot use --ready-fd {args.ready_fd}: {error.strerror}", file=sys.stderr)
+        sys.stderr.write(f"svcmgrd: cannot use --ready-fd {args.ready_fd}: {error.strerror}\n")
         return EXIT_USAGE
     try:
         return asyncio.run(_serve(args))
     except SvcmgrError as error:
-        print(f"svcmgrd: {error.message}", file=sys.stderr)
+        sys.stderr.write(f"svcmgrd: {error.message}\n")
         return error.exit_code
     except OSError as error:
-        print(f"svcmgrd: cannot serve: {error}", file=sys.stderr)
+        sys.stderr.write(f"svcmgrd: cannot serve: {error}\n")
         return 1
     except KeyboardInterrupt:
         return 0
@@ -71,7 +71,7 @@ def _tell_ready(fd: int | None) -> None:
     try:
         os.write(fd, b"ready\n")
     except OSError as error:  # whoever waited is gone; that is no reason to end
-        print(f"svcmgrd: cannot tell that it is ready: {error.strerror}", file=sys.stderr)
+        sys.stderr.write(f"svcmgrd: cannot tell that it is ready: {error.strerror}\n")
     os.close(fd)
 
 

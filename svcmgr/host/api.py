@@ -16,7 +16,7 @@ from typing import Any
 from svcmgr.conn import Access, CallContext, Verb
 from svcmgr.errors import BadInput, SvcmgrError, UnknownService
 from svcmgr.host import wire
-from svcmgr.host.intent import Commander
+from svcmgr.host.commander import Commander
 from svcmgr.host.rows import RowCache, show
 from svcmgr.svc import Registry, Supervisor
 
@@ -189,5 +189,3 @@ def _timeout(seconds: float) -> float:
     if not 0 <= seconds <= _WAIT_MAX_S:
         raise BadInput(f"cannot wait {seconds} s: give 0 to {_WAIT_MAX_S:g}")
     return seconds
-
-

@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from svcmgr.errors import DependencyCycle, StorageFailed, SvcmgrError
 from svcmgr.host.commander import Commander
 from svcmgr.host.definitions import load_all
+from svcmgr.host.facts import Fact
 from svcmgr.host.recorder import recorded_identity, remember, settled_state
-from svcmgr.host.store import Fact, Ledger
-from svcmgr.proc import Identity, environment_of
+from svcmgr.host.store import Ledger
+from svcmgr.proc import Identity
+from svcmgr.proc.procfs import environ
 from svcmgr.svc import MARK_INCARNATION, Goal, Graph, Past, Service, ServiceSpec, State, Supervisor, events
 
 
@@ -101,8 +103,11 @@ def _unrecorded(service: Service, identity: Identity) -> Past:
 
 def incarnation_of(pid: int) -> int:
     """The incarnation that a process of ours carries in its environment, 0 when it carries none."""
-    number = environment_of(pid).get(MARK_INCARNATION, "")
-    return int(number) if number.isdigit() else 0
+    prefix = MARK_INCARNATION.encode() + b"="
+    for word in environ(pid).split(b"\0"):
+        if word.startswith(prefix) and word[len(prefix) :].isdigit():
+            return int(word[len(prefix) :])
+    return 0
 
 
 async def _start(commander: Commander, goals: dict[str, str | None], boot_id: str, rested: set[str]) -> None:
@@ -125,5 +130,3 @@ def _replace_changed(supervisor: Supervisor) -> None:
         if service.alive and service.goal is Goal.UP and service.running_digest not in ("", service.spec.digest):
             supervisor.emit(events.DefinitionChanged(service.key, "restart", "changed while svcmgrd was down"))
             supervisor.rerun([service.key])
-
-

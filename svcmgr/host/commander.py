@@ -93,7 +93,7 @@ class Commander:
 
     def _stop_judge(self, key: str) -> Judge:
         service = self.supervisor.find(key)
-        return judge_stop(service, was_down=service.state not in ACTIVE and not service.alive)
+        return judge_stop(service, was_down=not service.present and service.state not in ACTIVE)
 
     async def restart(self, keys: list[str], timeout_s: float) -> list[wire.Outcome]:
         """A fresh process for each of ``keys``; what they require is started when it is down."""
@@ -242,11 +242,7 @@ class Commander:
             self.supervisor.want(keys, Goal.DOWN, by="shutdown")
             errors = self.supervisor.stop(self.supervisor.graph.with_dependents(keys))
             stopped = await self._outcomes(keys, judges, errors, timeout_s, "stopping")
-        stays = {
-            k: s.identity.pid
-            for k, s in self.supervisor.services.items()
-            if s.alive and s.identity is not None
-        }
+        stays = {k: s.identity.pid for k, s in self.supervisor.services.items() if s.alive and s.identity is not None}
         self.end()
         return wire.ShutdownReply(stopped, stays)
 
@@ -264,6 +260,4 @@ def _now(judges: dict[str, Judge], word: str) -> dict[str, Result]:
 
 
 def _outcome(result: Result) -> wire.Outcome:
-    return wire.Outcome(
-        result.key, result.word, result.ok, result.text, result.code, result.pid, result.log_tail
-    )
+    return wire.Outcome(result.key, result.word, result.ok, result.text, result.code, result.pid, result.log_tail)

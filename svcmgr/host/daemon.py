@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import closing
 
 import attrs
 
@@ -30,7 +31,8 @@ from svcmgr.host.logkeeping import LogKeeping
 from svcmgr.host.recorder import Recorder
 from svcmgr.host.store import IntentStore, Ledger
 from svcmgr.paths import Layout, short_socket_dir, socket_path
-from svcmgr.proc import Os, PidfileLock, Reaper
+from svcmgr.proc import Os, Reaper
+from svcmgr.proc.pidfile import PidfileLock
 from svcmgr.sdnotify import notify, watchdog_timeout
 from svcmgr.svc import Registry, Seams, Supervisor, base_environment, events
 
@@ -110,7 +112,7 @@ class Daemon:
         return Seams(
             os=self.options.os,
             clock=self.clock,
-            rng=random.Random(),
+            rng=random.Random(),  # noqa: S311 - jitter, not a secret
             layout=self.layout,
             short_dir=self.short_dir,
             control=socket_path(self.layout.control_socket, self.short_dir),
@@ -120,7 +122,8 @@ class Daemon:
 
     async def _live(self, commander: Commander, ledger: Ledger) -> None:
         supervisor = commander.supervisor
-        with Reaper(self.options.os):
+        with closing(Reaper(self.options.os)) as reaper:
+            reaper.open()
             start = boot(commander, ledger)
             api = Api(supervisor, commander, commander.registry, self._info_for(commander))
             server = Server(self._server_spec(), api.verbs(), clock=self.clock)
@@ -205,7 +208,8 @@ def check_private(path: os.PathLike[str]) -> None:
 
 def log_line(text: str) -> None:
     """One line to our own log, which is standard error."""
-    print(f"{rfc3339(SystemClock().utc())} {text}", file=sys.stderr, flush=True)  # noqa: T201 - this is the log
+    sys.stderr.write(f"{rfc3339(SystemClock().utc())} {text}\n")
+    sys.stderr.flush()
 
 
 def log_event(stamped: events.Stamped) -> None:

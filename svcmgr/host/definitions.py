@@ -142,7 +142,8 @@ def _explain(message: str, table: Mapping[str, Any]) -> BadInput:
     key = where[1] if where else ""
     if key == "command" and isinstance(table.get("command"), str):
         return BadInput(
-            'key \'command\': give an array of strings, for example ["/bin/sh", "-c", "..."]; no shell is implied', key=key
+            'key \'command\': give an array of strings, for example ["/bin/sh", "-c", "..."]; no shell is implied',
+            key=key,
         )
     return BadInput(f"key {key!r}: {message.partition(' - at ')[0]}", key=key)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from svcmgr.clock import Clock
-from svcmgr.host.store import Fact, Ledger
+from svcmgr.host.facts import Fact
+from svcmgr.host.store import Ledger
 from svcmgr.proc import ExitStatus, Identity
 from svcmgr.svc import LastExit, Service, State, events
 
@@ -41,7 +42,8 @@ class Recorder:
             fact.ready, fact.at, fact.mono = False, at, self._clock.monotonic()
         fact.pid, fact.ticks, fact.boot_id = event.pid, event.start_ticks, event.boot_id
         fact.incarnation, fact.digest, fact.settled = event.incarnation, event.spec_hash, ""
-        fact.restarts = service.restarts if service is not None else 0
+        if service is not None:
+            fact.restarts, fact.kind = service.restarts, service.spec.kind
         self.ledger.write(fact)
 
     def _ended(self, event: events.Exited, at: float) -> None:

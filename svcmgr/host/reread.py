@@ -9,7 +9,7 @@ import attrs
 import msgspec
 
 from svcmgr.host import wire
-from svcmgr.svc import Service, ServiceSpec, changed_fields
+from svcmgr.svc import Readiness, Service, ServiceSpec, changed_fields
 from svcmgr.svc.lifecycle import ACTIVE
 from svcmgr.svc.spec import PROCESS_FIELDS
 
@@ -26,9 +26,7 @@ class Plan:
     invalid: dict[str, str]
 
 
-def make_plan(
-    services: Mapping[str, Service], specs: Mapping[str, ServiceSpec], invalid: Mapping[str, str]
-) -> Plan:
+def make_plan(services: Mapping[str, Service], specs: Mapping[str, ServiceSpec], invalid: Mapping[str, str]) -> Plan:
     """Compare. A definition that became invalid keeps the service it had."""
     plan = Plan([], {}, [], [], [], dict(invalid))
     for key in sorted({*services, *specs, *invalid}):
@@ -61,6 +59,8 @@ def _compare(plan: Plan, service: Service, spec: ServiceSpec) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, str | int | float | bool | None):
         return value
+    if isinstance(value, Readiness):
+        return str(value)
     if attrs.has(type(value)):
-        return str(value) if type(value).__str__ is not object.__str__ else attrs.asdict(value)
+        return attrs.asdict(value)
     return msgspec.to_builtins(value, enc_hook=str)

@@ -22,52 +22,13 @@ import msgspec
 
 from svcmgr.errors import BadInput, StorageFailed
 from svcmgr.fsutil import atomic_write, make_dir, read_limited, write_all
+from svcmgr.host.facts import FILE_LIMIT, Fact, Intent, Life, read_facts
 from svcmgr.paths import Layout
 
 V = TypeVar("V")
 
-_FILE_LIMIT = 64 * 1024 * 1024
 #: The ledger is folded when it has this many bytes more than after the last fold.
 _FOLD_AFTER = 4 * 1024 * 1024
-
-
-class Intent(msgspec.Struct):
-    """Goals by service ("up"/"down"), and enabled marks that override the definition's."""
-
-    boot_id: str = ""
-    goals: dict[str, str] = {}
-    enabled: dict[str, bool] = {}
-
-
-class Fact(msgspec.Struct, omit_defaults=True):
-    """One ledger line: the whole of what is remembered of one service's processes.
-
-    ``at`` and ``exit_at`` are UTC seconds, ``mono`` is CLOCK_MONOTONIC at the spawn. ``pid`` 0: no process. ``settled``
-    is "down" or "failed" when it had come to rest by itself while its goal was UP, and ``reason`` says why.
-    """
-
-    key: str
-    incarnation: int = 0
-    pid: int = 0
-    ticks: int = 0
-    boot_id: str = ""
-    digest: str = ""
-    ready: bool = False
-    settled: str = ""
-    reason: str = ""
-    at: float = 0.0
-    mono: float = 0.0
-    restarts: int = 0
-    exit_at: float = 0.0
-    exit_code: int | None = None
-    exit_signal: int | None = None
-    exit_core: bool = False
-    exit_uptime: float = 0.0
-    exit_tail: str = ""
-
-
-class _Life(msgspec.Struct):
-    generation: int
 
 
 def quarantine(layout: Layout, path: Path, stamp: float) -> Path:
@@ -100,7 +61,7 @@ class IntentStore:
     def _load(self, layout: Layout, now_utc: float) -> Intent:
         for path in (self.path, self.previous):
             try:
-                return msgspec.json.decode(read_limited(path, _FILE_LIMIT), type=Intent)
+                return msgspec.json.decode(read_limited(path, FILE_LIMIT), type=Intent)
             except FileNotFoundError:
                 continue
             except (msgspec.MsgspecError, BadInput, OSError, UnicodeDecodeError) as error:
@@ -177,29 +138,12 @@ class Ledger:
 
     def load(self) -> None:
         """Read what is there. Unreadable lines are skipped and counted. Raises StorageFailed on a bad file."""
-        try:
-            data = read_limited(self.path, _FILE_LIMIT)
-        except FileNotFoundError:
-            return
-        except (OSError, BadInput) as error:
-            raise StorageFailed(f"cannot read the ledger {self.path}: {error}") from error
-        decode = msgspec.json.Decoder(dict[str, object]).decode
-        for line in data.splitlines():
-            try:
-                self._take(decode(line))
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                self.skipped += 1
-
-    def _take(self, line: dict[str, object]) -> None:
-        if "generation" in line:
-            self.generation = max(self.generation, msgspec.convert(line, _Life).generation + 1)
-        else:
-            fact = msgspec.convert(line, Fact)
-            self.facts[fact.key] = fact
+        found = read_facts(self.path)
+        self.facts, self.skipped, self.generation = found.facts, found.skipped, found.generation + 1
 
     def open(self) -> None:
         """Fold the file to what is known and keep it open for appending. Raises StorageFailed."""
-        lines = [self._encode(_Life(self.generation)), *map(self._encode, self.facts.values())]
+        lines = [self._encode(Life(self.generation)), *map(self._encode, self.facts.values())]
         data = b"\n".join(lines) + b"\n"
         atomic_write(self.path, data, mode=0o600, durable=False)
         self.close()

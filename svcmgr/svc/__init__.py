@@ -1,5 +1,6 @@
 """Services: a goal, a process and a connection, kept together. The one room that knows both siblings."""
 
+from svcmgr.svc.answers import LastExit, Past
 from svcmgr.svc.backoff import Backoff, BackoffSpec
 from svcmgr.svc.graph import Graph, Links
 from svcmgr.svc.launch import MARK_INCARNATION, base_environment
@@ -7,7 +8,7 @@ from svcmgr.svc.lifecycle import Goal, Restart, State
 from svcmgr.svc.registry import Registry
 from svcmgr.svc.results import Result, judge_start, judge_stop
 from svcmgr.svc.seams import Seams
-from svcmgr.svc.service import LastExit, Past, Service
+from svcmgr.svc.service import Service
 from svcmgr.svc.spec import Readiness, ServiceSpec, changed_fields
 from svcmgr.svc.status import Status
 from svcmgr.svc.supervisor import Supervisor

@@ -98,14 +98,17 @@ def process_spec(
     *,
     volfile: Path | None,
     speaks: bool,
-    forks: bool,
+    forks: Path | None,
 ) -> ProcSpec:
-    """The frozen description that the process object spawns. A daemon that speaks writes and locks its pidfile."""
+    """The frozen description that the process object spawns.
+
+    A daemon that speaks writes and locks its pidfile itself; so does one that forks, at the path ``forks``.
+    """
     return ProcSpec(
         **_common(spec, layout, argv, env),
-        pidfile=layout.service_pidfile(spec.key),
-        write_pidfile=not speaks,
-        forks=forks,
+        pidfile=forks or layout.service_pidfile(spec.key),
+        write_pidfile=not speaks and forks is None,
+        forks=forks is not None,
         volfile=volfile,
         stop=StopPlan(signal=signal.Signals[spec.stop_signal], grace_s=spec.stop_grace),
         log_max_bytes=spec.log_max_bytes,

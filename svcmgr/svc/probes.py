@@ -74,7 +74,7 @@ async def command_succeeds(spec: ProcSpec, os_: Os, clock: Clock) -> bool:
         return False
     finally:
         process.stop()
-        process.release()
+        process.detach()
 
 
 def pid_in(path: Path) -> int | None:

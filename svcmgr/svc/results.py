@@ -99,11 +99,11 @@ def judge_stop(service: Service, *, was_down: bool) -> Judge:
     """Judge of a stop. ``was_down``: it had no process when the command came."""
 
     def look() -> Result | None:
-        if service.state is State.DOWN and not service.alive:
+        if service.state is State.DOWN and not service.present:
             if was_down:
                 return Result(service.key, "was-not-running")
             return Result(service.key, "killed" if service.was_killed else "stopped")
-        if service.state is State.FAILED and service.alive:
+        if service.state is State.FAILED and service.present:
             return Result(service.key, "failed", ok=False, text=service.reason, code="stop-failed")
         if service.goal is Goal.UP and service.state in (State.STARTING, State.RUNNING):
             return Result(service.key, "failed", ok=False, text="it was started meanwhile", code="busy")

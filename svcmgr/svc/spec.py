@@ -116,13 +116,13 @@ class ServiceSpec:
     nice: int | None = None
     rlimits: Mapping[str, tuple[int, int]] = attrs.field(factory=dict)
     restart: Restart = Restart.ON_FAILURE
-    backoff: BackoffSpec = BackoffSpec()
+    backoff: BackoffSpec = attrs.field(factory=BackoffSpec)
     ready: Readiness = Readiness(ReadyKind.NONE)
     start_timeout: float = 30.0
     stop_signal: str = "SIGTERM"
     stop_grace: float = 10.0
     reload_signal: str = ""
-    links: Links = Links()
+    links: Links = attrs.field(factory=Links)
     enabled: bool = True
     watchdog: float = 0.0
     hang_timeout: float = 0.0
