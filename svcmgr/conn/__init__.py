@@ -53,7 +53,7 @@ _WHERE = {
     "State": "session",
     "Verb": "verbs",
 }
-__all__ = sorted(_WHERE)  # noqa: PLE0605 - computed, so that the two lists cannot differ
+__all__ = sorted(_WHERE)
 
 
 def __getattr__(name: str) -> Any:

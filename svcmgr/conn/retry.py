@@ -7,6 +7,7 @@ daemon that came back waits to be found; jitter keeps many connections from tryi
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import attrs
@@ -37,6 +38,9 @@ class Retry:
 
     def delay(self, failures: int, rng: Rng) -> float:
         """Seconds to wait after ``failures`` earlier failures (0 for the first). Any count is fine."""
-        # 2000 steps exceed the range of float for factor 1.5; the cap is reached long before.
-        full = min(self.cap, self.first * self.factor ** min(failures, 200))
+        # Compared as logarithms: factor**failures leaves the range of a float after some hundred failures.
+        if failures * math.log(self.factor) >= math.log(self.cap / self.first):
+            full = self.cap
+        else:
+            full = self.first * self.factor**failures
         return full * (1 - self.jitter * rng.random())

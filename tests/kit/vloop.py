@@ -142,13 +142,13 @@ async def turns(count: int = 10) -> None:
         await asyncio.sleep(0)
 
 
-async def until(condition: Callable[[], object], timeout: float = 5.0, step: float = 0.001) -> None:
-    """Wait until ``condition()`` is true, asking every ``step`` seconds; AssertionError after ``timeout``.
+async def until(condition: Callable[[], object], within: float = 5.0, step: float = 0.001) -> None:
+    """Wait until ``condition()`` is true, asking every ``step`` seconds; AssertionError after ``within``.
 
     Works on real loops (in ``tests/real``) and on virtual ones.
     """
     loop = asyncio.get_running_loop()
-    end = loop.time() + timeout
+    end = loop.time() + within
     while not condition():
-        assert loop.time() < end, f"the condition did not become true within {timeout} s"
+        assert loop.time() < end, f"the condition did not become true within {within} s"
         await asyncio.sleep(step)
