@@ -68,7 +68,8 @@ class Clockd(Daemon):
 
     def verbs(self) -> Mapping[str, Verb]:
         return {
-            "time": Verb(self._time, Access.READ),
+            "time": Verb(lambda request, ctx: self._now(), Access.READ),
+            "watch": Verb(lambda request, ctx: ctx.subscribe("tick"), Access.READ),
             "set-format": Verb(self._set_format, Access.ADMIN, SetFormat),
         }
 
@@ -81,10 +82,6 @@ class Clockd(Daemon):
     def _now(self) -> str:
         now = datetime.datetime.fromtimestamp(self.context.clock.utc(), tz=datetime.UTC)
         return now.strftime(self._settings.format)
-
-    def _time(self, request: object, ctx: CallContext) -> str:
-        ctx.subscribe("tick")
-        return self._now()
 
     async def _set_format(self, request: SetFormat, ctx: CallContext) -> str:
         self._settings = msgspec.structs.replace(self._settings, format=request.format)

@@ -202,5 +202,9 @@ def test_notify_says_that_nobody_listens(tmp_path):
 def test_notify_never_waits_for_a_full_queue(tmp_path):
     address = str(tmp_path / "n")
     with _receiver(address), pytest.raises(ConnectionFault):
-        for _ in range(100_000):
-            notify({"NOTIFY_SOCKET": address}, watchdog=True)
+        _notify_often(address)
+
+
+def _notify_often(address):
+    for _ in range(100_000):
+        notify({"NOTIFY_SOCKET": address}, watchdog=True)

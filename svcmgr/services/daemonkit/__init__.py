@@ -5,7 +5,7 @@ manager of resources; :func:`run` does the rest. See docs/daemons.md and example
 """
 
 from svcmgr.background import Worker
-from svcmgr.conn.server import Access, CallContext, Verb
+from svcmgr.conn import Access, CallContext, Verb
 from svcmgr.services.daemonkit.configuration import Volfile
 from svcmgr.services.daemonkit.daemon import Context, Daemon
 from svcmgr.services.daemonkit.runner import run

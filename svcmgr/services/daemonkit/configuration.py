@@ -11,12 +11,11 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import attrs
 
 from svcmgr.clock import Clock
-from svcmgr.conn.client import Connected, Connection, ConnEvent, ConnSpec
+from svcmgr.conn import Connected, Connection, ConnEvent, ConnSpec
 from svcmgr.errors import ConnectionFault, ReconfigureFailed
 from svcmgr.services.daemonkit.exits import one_line
 from svcmgr.services.wire import Configured, VolfileReply, VolfileRequest
@@ -67,27 +66,23 @@ async def fetch(address: str, volfile_id: str, clock: Clock) -> Volfile:
 
 
 class Configuration:
-    """The configuration in force. ``apply`` is the daemon's ``configure`` hook."""
+    """The configuration in force.
+
+    ``fetch`` answers the volfile as the server has it now, None where the daemon has none; ``apply`` is the daemon's
+    ``configure`` hook.
+    """
 
     def __init__(
         self,
-        server: Path | None,
-        volfile_id: str | None,
+        fetch: Callable[[], Awaitable[Volfile | None]],
         apply: Callable[[Volfile | None], Awaitable[None]],
         clock: Clock,
     ) -> None:
-        self._server = server
-        self._id = volfile_id
+        self.fetch = fetch
         self._apply = apply
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
         self.facts = Configured()
-
-    async def fetch(self) -> Volfile | None:
-        """The volfile as the server has it now, or None where this daemon has none. Raises as :func:`fetch`."""
-        if self._server is None or self._id is None:
-            return None
-        return await fetch(f"unix:{self._server}", self._id, self._clock)
 
     async def apply(self, volfile: Volfile | None) -> None:
         """Hand ``volfile`` to the daemon; what the daemon raises passes through and changes no facts."""

@@ -13,8 +13,7 @@ import attrs
 
 from svcmgr.background import Worker
 from svcmgr.clock import Clock
-from svcmgr.conn.server import Access, Verb
-from svcmgr.conn.unix import Peer
+from svcmgr.conn import Access, Peer, Verb
 from svcmgr.services.daemonkit.configuration import Volfile
 
 

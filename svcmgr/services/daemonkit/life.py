@@ -18,10 +18,10 @@ import attrs
 
 from svcmgr.background import run_workers
 from svcmgr.clock import Clock
-from svcmgr.conn.server import Server, ServerSpec
+from svcmgr.conn import Server, ServerSpec
 from svcmgr.errors import BadInput, ConnectionFault, ReconfigureFailed, StorageFailed
 from svcmgr.services.daemonkit.chores import Chores
-from svcmgr.services.daemonkit.configuration import Configuration
+from svcmgr.services.daemonkit.configuration import Configuration, Volfile, fetch
 from svcmgr.services.daemonkit.daemon import Context, Daemon
 from svcmgr.services.daemonkit.exits import EXIT_NO_VOLFILE_SERVER, EXIT_USAGE, cannot_start
 from svcmgr.services.daemonkit.facts import Facts
@@ -56,10 +56,7 @@ class Life:
         self._notifier = Notifier(around.environ, os.getpid(), around.log)
         self._facts = Facts(name, around.clock)
         self._daemon = factory(self._context())
-        options = around.options
-        self._configuration = Configuration(
-            options.volfile_server, options.volfile_id, self._daemon.configure, around.clock
-        )
+        self._configuration = Configuration(self._fetch, self._daemon.configure, around.clock)
 
     def _context(self) -> Context:
         around = self._around
@@ -137,6 +134,13 @@ class Life:
             await run_workers(chores.workers, chores.report)
 
         return [self._notifier.ready, self._notifier.watchdog, self._serve_hangups, workers]
+
+    async def _fetch(self) -> Volfile | None:
+        options = self._around.options
+        if options.volfile_server is None or options.volfile_id is None:
+            return None
+        self._log.info("fetching volfile %s from %s", options.volfile_id, options.volfile_server)
+        return await fetch(f"unix:{options.volfile_server}", options.volfile_id, self._around.clock)
 
     async def _configure_first(self) -> None:
         try:

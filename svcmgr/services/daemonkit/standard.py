@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from svcmgr.conn.server import Access, CallContext, Verb
+from svcmgr.conn import Access, CallContext, Verb
 from svcmgr.errors import AlreadyExists
 from svcmgr.services.wire import Configured, TerminateReply, TerminateRequest
 
