@@ -45,9 +45,10 @@ def up(app: App, as_json: bool, timeout: float) -> int:
 def _hello(app: App) -> DaemonInfo | None:
     try:
         with app.connect() as client:
-            return client.call("hello", type=DaemonInfo)
+            info: DaemonInfo = client.call("hello", type=DaemonInfo)
     except NoSvcmgrd:
         return None
+    return info
 
 
 @command("shutdown", "svcmgr shutdown", "svcmgr shutdown --all --timeout 120")

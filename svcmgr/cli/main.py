@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from svcmgr.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, BadInput, SvcmgrError
+from svcmgr.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, BadInput, NoSvcmgrd, SvcmgrError
 
 if TYPE_CHECKING:
     import click
@@ -103,7 +103,8 @@ def _write_fault(code: str, message: str, details: dict[str, Any]) -> None:
     from svcmgr.cli import render
 
     with contextlib.suppress(OSError):
-        render.write(render.json_document({"error": {"code": code, "message": message, "details": details}}))
+        # One line, so that it also fits below the lines of a command that follows.
+        render.write(render.json_line({"error": {"code": code, "message": message, "details": details}}))
         render.flush()
 
 
@@ -116,6 +117,8 @@ def _advice(error: SvcmgrError) -> list[str]:
         names = error.details.get(key)
         if isinstance(names, list) and names and not all(str(name) in error.message for name in names):
             lines.append("  " + words + render.clean(", ".join(map(str, names))))
+    if isinstance(error, NoSvcmgrd):
+        lines.append("  `svcmgr up` starts it")
     tail = error.details.get("log_tail")
     if isinstance(tail, str) and tail not in error.message:
         lines += render.indented(tail)

