@@ -37,7 +37,7 @@ def run(args: Sequence[str]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
-        return _interrupted()
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Nobody reads our output any more: no reason to complain, and nobody to complain to.
         _discard_output()
@@ -63,7 +63,7 @@ def _invoke(args: Sequence[str], as_json: bool) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.Abort:
-        return _interrupted()
+        return EXIT_INTERRUPTED
     except click.ClickException as error:
         return _usage(error, as_json)
     return int(result) if result is not None else EXIT_OK
@@ -130,13 +130,6 @@ def _usage(error: click.ClickException, as_json: bool) -> int:
     return EXIT_USAGE
 
 
-def _interrupted() -> int:
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            sys.stderr.write("svcmgr: interrupted; what svcmgrd was asked to do goes on\n")
-    return EXIT_INTERRUPTED
-
-
 def _discard_output() -> None:
     """Send what is still buffered nowhere, so that the interpreter's last flush cannot fail."""
     nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
@@ -170,5 +163,5 @@ def main() -> NoReturn:
                     stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
             code = run(sys.argv[1:])
     except KeyboardInterrupt:
-        code = _interrupted()
+        code = EXIT_INTERRUPTED
     sys.exit(code)
