@@ -19,7 +19,7 @@ import attrs
 from svcmgr.background import run_workers
 from svcmgr.clock import Clock
 from svcmgr.conn import Server, ServerSpec
-from svcmgr.errors import BadInput, ConnectionFault, ReconfigureFailed, StorageFailed
+from svcmgr.errors import BadInput, ConnectionFault, ReconfigureFailed, StartFailed, StorageFailed
 from svcmgr.services.daemonkit.chores import Chores
 from svcmgr.services.daemonkit.configuration import Configuration, Volfile, fetch
 from svcmgr.services.daemonkit.daemon import Context, Daemon
@@ -106,15 +106,32 @@ class Life:
                 await stack.enter_async_context(self._daemon.resources())
             except Exception as error:
                 raise cannot_start(self._name, error) from error
-            jobs = self._jobs()
-            async with self._serving(), asyncio.TaskGroup() as group:
-                self._starting = None
-                tasks = [group.create_task(job(), name=job.__name__) for job in jobs]
-                await self._stopping.wait()
-                await self._close_server()
-                for task in tasks:
-                    task.cancel()
+            refusal = await self._attend()
+        if refusal is not None:
+            raise refusal
         self._log.info("stopped")
+
+    async def _attend(self) -> StartFailed | None:
+        """Serve until the end. A start that fails is given back instead of raised.
+
+        Raised, it would pass through the daemon's resources: a TaskGroup among them makes an ExceptionGroup of it.
+        """
+        try:
+            jobs = self._jobs()
+            async with self._serving():
+                await self._work(jobs)
+        except StartFailed as error:
+            return error
+        return None
+
+    async def _work(self, jobs: list[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._starting = None
+            tasks = [group.create_task(job(), name=job.__name__) for job in jobs]
+            await self._stopping.wait()
+            await self._close_server()
+            for task in tasks:
+                task.cancel()
 
     def _jobs(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """What runs beside the server. Also opens the sections of ``statistics`` that there is now something to say in."""
