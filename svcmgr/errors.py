@@ -28,7 +28,7 @@ class SvcmgrError(Exception):
     code: ClassVar[str] = "error"
     exit_code: ClassVar[int] = EXIT_FAILED
 
-    def __init__(self, message: str, **details: Any) -> None:
+    def __init__(self, message: str, /, **details: Any) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
