@@ -230,7 +230,8 @@ class ServedLink:
         try:
             async with limit:
                 result = await work
-        except Exception:  # as in _serve
+        except Exception as raised:  # as in _serve
+            error = raised
             if limit.expired():
                 self._server.counts["timeouts"] += 1
                 error = DeadlineExceeded(f"cannot finish {request.verb!r} in time: its deadline has passed")
