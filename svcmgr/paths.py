@@ -63,16 +63,21 @@ class Layout(msgspec.Struct, frozen=True):
     def daemon_log(self) -> Path:
         return self.log / "svcmgrd.log"
 
-    def service_run(self, key: str) -> Path:
-        """Private directory of one service below ``run``: pidfile, sockets."""
-        return self.run / "services" / key
+    @property
+    def services_run(self) -> Path:
+        """Pidfiles and sockets of the services."""
+        return self.run / "services"
 
     def service_pidfile(self, key: str) -> Path:
-        return self.service_run(key) / "pid"
+        return self.services_run / f"{key}.pid"
 
     def service_socket(self, key: str) -> Path:
         """Readable name; bind and connect to ``socket_path()`` of it."""
-        return self.service_run(key) / "sock"
+        return self.services_run / f"{key}.sock"
+
+    def service_notify(self, key: str) -> Path:
+        """Readable name of the sd_notify(3) datagram socket of one service."""
+        return self.services_run / f"{key}.notify"
 
     def service_log(self, key: str) -> Path:
         return self.log / f"{key}.log"

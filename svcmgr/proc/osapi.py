@@ -43,6 +43,18 @@ class Handle:
 class Os(Protocol):
     """What supervision asks of the operating system. Calls do not block."""
 
+    def become_subreaper(self) -> None:
+        """Inherit orphaned descendants from now on. Raises NotPermitted."""
+        ...
+
+    def boot_id(self) -> str:
+        """The random id of this boot of the host."""
+        ...
+
+    def marked(self, root: str) -> dict[str, list[Identity]]:
+        """Every living process of this run directory by service, oldest first: what a dead svcmgrd left."""
+        ...
+
     def make_dirs(self, spec: ProcSpec) -> None:
         """Create the directories that ``spec`` names files in. Raises StorageFailed."""
         ...
@@ -147,11 +159,12 @@ class RealOs:
     # --- our own standing ----------------------------------------------------------------------
 
     def become_subreaper(self) -> None:
-        """Inherit orphaned descendants from now on. Raises NotPermitted."""
         linux.set_subreaper()
 
+    def boot_id(self) -> str:
+        return self._boot_id
+
     def marked(self, root: str) -> dict[str, list[Identity]]:
-        """Every living process of this run directory by service, oldest first: what a dead svcmgrd left."""
         return self._census.marked(root)
 
     # --- files ---------------------------------------------------------------------------------
