@@ -4,7 +4,7 @@
 
 Prints, in microseconds: posix_spawn(3) and subprocess.Popen of the same program, each until it returns;
 Process.spawn() and its ratio to both; SIGKILL -> on_exit, and the same while many services run; SIGKILL ->
-replacement started; and in seconds: starting many services, and stopping them all at once until nothing of them is left.
+replacement started; and in seconds: starting many services, and stopping all at once until nothing is left.
 """
 
 from __future__ import annotations

@@ -193,9 +193,8 @@ class RealOs:
         try:
             pidfd = os.pidfd_open(pid)
         except OSError as error:
-            # A child that cannot be watched must not run; it is unreaped, so the number is still its own.
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            # A child that cannot be watched must not run.
+            _kill_new(pid)
             raise SpawnFailed(
                 f"cannot start {spec.name}: its process cannot be watched: {error.strerror} (errno {error.errno})",
                 service=spec.name,
@@ -215,8 +214,7 @@ class RealOs:
         return handle
 
     def abort(self, handle: Handle) -> None:
-        signal.pidfd_send_signal(handle.pidfd, signal.SIGKILL)
-        os.waitid(os.P_PIDFD, handle.pidfd, os.WEXITED)
+        _kill_new(handle.pid)
         self._forget(handle)
         os.close(handle.pidfd)
 
@@ -390,6 +388,12 @@ def _wait(pid: int) -> ExitStatus | None:
     except ChildProcessError:
         return None
     return ExitStatus.from_wait(status) if found else None
+
+
+def _kill_new(pid: int) -> None:
+    """End an unreaped child that leads its group, with what it has forked so far: its numbers are still its own."""
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _exit_status(info: os.waitid_result) -> ExitStatus:
