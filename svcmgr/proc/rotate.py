@@ -24,6 +24,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def plan(size: int, max_bytes: int, keep: int, block: int) -> Cut | None:
         cut, limit = size, max(1, max_bytes)
         count = max(1, size // limit + (size % limit > limit // 4))
         length = -(-size // count)
-    kept = min(count, keep)
+    kept = min(count, keep, logrecord.MAX_FILES)
     first = count - kept
     ranges = tuple((count - n, n * length, min(length, cut - n * length)) for n in range(first, count))
     return Cut(cut, ranges, first * length) if cut else None
@@ -106,6 +107,8 @@ class Rotator:
             Busy: another process rotates this log.
         """
         with _reporting(path), _locked(path) as live:
+            if not _regular(live):
+                return None
             dropped = self._finish(live, path, keep)
             lossy = self.lossy(path)
             block = 0 if lossy else os.fstatvfs(live).f_bsize
@@ -127,7 +130,7 @@ class Rotator:
         """Finish a rotation that was killed half way. Returns whether there was one. Raises as :meth:`rotate`."""
         with _reporting(path), _locked(path) as live:
             record = logrecord.load(live, path)
-            if record == Record(record.base):
+            if record == Record(record.base) or not _regular(live):
                 return False
             self._finish(live, path, keep)
             return True
@@ -148,7 +151,9 @@ class Rotator:
 
     def _copy_piece(self, live: int, target: Path, offset: int, length: int) -> None:
         status = os.fstat(live)
-        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        # Made anew, never reused: who may write to the directory could have linked that name to any file.
+        target.unlink(missing_ok=True)
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             with contextlib.suppress(PermissionError):
                 os.fchown(fd, status.st_uid, status.st_gid)
@@ -255,6 +260,10 @@ def copy_range(source: int, target: int, offset: int, length: int) -> None:
         if copied == 0:
             raise OSError(errno.ESTALE, "the log became shorter while it was copied")
         offset += copied
+
+
+def _regular(fd: int) -> bool:
+    return stat.S_ISREG(os.fstat(fd).st_mode)
 
 
 def _append_rest(live: int, target: Path, offset: int) -> int:
