@@ -73,27 +73,34 @@ def plan(size: int, max_bytes: int, keep: int, block: int) -> Cut | None:
         cut, limit = size, max(1, max_bytes)
         count = max(1, size // limit + (size % limit > limit // 4))
         length = -(-size // count)
+        count = -(-size // length)
     kept = min(count, keep, logrecord.MAX_FILES)
     first = count - kept
     ranges = tuple((count - n, n * length, min(length, cut - n * length)) for n in range(first, count))
-    return Cut(cut, ranges, first * length) if cut else None
+    return Cut(cut, ranges, min(cut, first * length)) if cut else None
 
 
 class Rotator:
     """Rotates logs; remembers which file systems can collapse. Blocking: call it from a worker thread.
 
-    ``checkpoint`` is called with the name of each step; tests end the process there.
+    ``checkpoint`` is called with the name of each step; tests end the process there. ``can_collapse`` tells whether
+    files of a directory can be collapsed.
     """
 
-    def __init__(self, checkpoint: Callable[[str], None] = lambda step: None) -> None:
+    def __init__(
+        self,
+        checkpoint: Callable[[str], None] = lambda step: None,
+        can_collapse: Callable[[Path], bool] = filerange.can_collapse,
+    ) -> None:
         self._checkpoint = checkpoint
+        self._can_collapse = can_collapse
         self._collapses: dict[int, bool] = {}
 
     def lossy(self, path: Path) -> bool:
         """Whether logs beside ``path`` can only be copied and truncated. Raises OSError: no trial file."""
         device = path.parent.stat().st_dev
         if device not in self._collapses:
-            self._collapses[device] = filerange.can_collapse(path.parent)
+            self._collapses[device] = self._can_collapse(path.parent)
         return not self._collapses[device]
 
     def rotate(self, path: Path, max_bytes: int, keep: int) -> Rotation | None:
@@ -192,6 +199,10 @@ class Rotator:
             dropped = self._shift(path, record.files, keep)
             record = record._replace(step=logrecord.PUNCH if record.step == logrecord.SHIFT else logrecord.TRUNCATE)
             self._store(live, path, record)
+        if record.step == logrecord.PUNCH and os.fstat(live).st_size <= record.cut:
+            # More than the head always stays, so somebody else truncated the file: the head is gone already.
+            self._store(live, path, Record(record.base + record.cut))
+            return dropped
         if record.step == logrecord.PUNCH:
             filerange.punch(live, 0, record.cut)
             self._checkpoint("punched")
