@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from svcmgr.proc.rotate import Cut, plan
+from svcmgr.proc.logplan import Cut, plan
 
 K = 4096
 
@@ -40,7 +40,7 @@ def test_plan(size: int, limit: int, keep: int, block: int, expected: Cut | None
     keep=st.integers(0, 2000),
     block=st.sampled_from([0, 512, K, 65536]),
 )
-def test_a_plan_covers_the_cut_without_gap_and_keeps_within_the_limit(size: int, limit: int, keep: int, block: int) -> None:
+def test_a_plan_covers_the_cut_and_keeps_within_the_limit(size: int, limit: int, keep: int, block: int) -> None:
     if limit and size // limit > 3000:
         size = limit * 3000
     cut = plan(size, max(limit, 64), keep, block)

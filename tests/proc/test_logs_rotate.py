@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from svcmgr.errors import Busy, StorageFailed
-from svcmgr.proc import filerange, logread, logrecord, rotate
+from svcmgr.proc import filerange, logpieces, logread, logrecord
 from svcmgr.proc.logrecord import Record
 from tests.kit.logs import append, lossless_dir, numbered, on_disk, rotator
 
@@ -96,7 +96,7 @@ def test_a_full_disk_leaves_every_byte_and_the_next_try_succeeds(
         raise full()
 
     targets: dict[str, tuple[object, str]] = {
-        "copy_range": (rotate, "copy_range"),
+        "copy_range": (logpieces, "copy_range"),
         "fdatasync": (os, "fdatasync"),
         "store": (logrecord, "store"),
         "rename": (Path, "rename"),
@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_every_byte_and_the_next_try_succeeds(
 def test_a_copy_that_stops_half_way_leaves_no_file_of_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = lossless_dir(tmp_path) / "a.log"
     append(path, bytes(5 * LIMIT))
-    calls = iter([rotate.copy_range, rotate.copy_range])
+    calls = iter([logpieces.copy_range, logpieces.copy_range])
 
     def second_fails(*args: int) -> None:
         copy: Callable[..., None] | None = next(calls, None)
@@ -127,7 +127,7 @@ def test_a_copy_that_stops_half_way_leaves_no_file_of_work(tmp_path: Path, monke
             raise full()
         copy(*args)
 
-    monkeypatch.setattr(rotate, "copy_range", second_fails)
+    monkeypatch.setattr(logpieces, "copy_range", second_fails)
     with pytest.raises(StorageFailed):
         rotator(True).rotate(path, LIMIT, 5)
     assert [p.name for p in path.parent.iterdir()] == ["a.log"]
