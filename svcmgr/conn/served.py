@@ -230,11 +230,13 @@ class ServedLink:
         try:
             async with limit:
                 result = await work
-        except Exception:  # as in _serve
-            if limit.expired():
-                self._server.counts["timeouts"] += 1
-                error = DeadlineExceeded(f"cannot finish {request.verb!r} in time: its deadline has passed")
-            self._answer_error(request, error)
+        except Exception as error:  # as in _serve
+            if not limit.expired():
+                self._answer_error(request, error)
+                return
+            self._server.counts["timeouts"] += 1
+            late = DeadlineExceeded(f"cannot finish {request.verb!r} in time: its deadline has passed")
+            self._answer_error(request, late)
         else:
             self._answer(request, result)
 

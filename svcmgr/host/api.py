@@ -61,12 +61,12 @@ class Api:
     # --- reading -------------------------------------------------------------------------------------------
 
     def hello(self, _: None, ctx: CallContext) -> wire.DaemonInfo:
-        return self._info(ctx.access.value)
+        return self._info(ctx.access.name.lower())
 
     def status(self, request: wire.StatusRequest, ctx: CallContext) -> dict[str, Any]:
         names = self._match(request.names) if request.names else list(self._supervisor.services)
         return {
-            "svcmgrd": self._info(ctx.access.value),
+            "svcmgrd": self._info(ctx.access.name.lower()),
             "monotonic": self._supervisor.clock.monotonic(),
             "services": self._rows.rows(names, paths=request.paths),
         }

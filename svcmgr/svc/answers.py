@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 import attrs
 
-from svcmgr.conn import Connection, ConnState
+from svcmgr.conn import Connection
+from svcmgr.conn import State as ConnState
 from svcmgr.errors import BadDefinition
 from svcmgr.paths import socket_path
 from svcmgr.proc import ExitStatus, Identity, Process, StopResult

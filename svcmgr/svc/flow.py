@@ -28,7 +28,7 @@ _TAIL_BYTES = 2000
 class Flow(Answers):
     """Carries out what the lifecycle table says."""
 
-    readying: Readying | None
+    readying: Readying | None = None
 
     def init(self) -> None:
         """Make the process and connection objects; idempotent."""
