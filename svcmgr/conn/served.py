@@ -178,7 +178,7 @@ class ServedLink:
             return
         if not isinstance(error, (NotPermitted, TooManyConnections)):
             self._server.counts["protocol_faults"] += 1
-        self._link.send(encode(Fault(CONNECTION_FAULT_ID, error.code, error.message, error.details)))
+        self._link.send(fault_bytes(CONNECTION_FAULT_ID, error, self._engine.peer_max_frame))
         self._link.close(LAST_WORDS)
 
     def _send(self, frame: Frame) -> None:
@@ -288,4 +288,5 @@ def fault_bytes(call_id: int, error: SvcmgrError, max_frame: int) -> bytes:
     try:
         return encode(Fault(call_id, error.code, error.message, error.details), max_frame)
     except (BadInput, FrameTooLarge):
-        return encode(Fault(call_id, error.code, error.message[:512]), max_frame)
+        # At most 4 bytes for each character: this fits into MIN_FRAME.
+        return encode(Fault(call_id, error.code, error.message[:200]), max_frame)
