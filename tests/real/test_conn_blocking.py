@@ -14,6 +14,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -240,6 +242,19 @@ def test_pings_are_answered_while_waiting(path: str) -> None:
             assert client.call("v") == "ok"
         thread.join()
     assert wire.Pong(77) in got
+
+
+def test_the_client_of_the_document_works(path: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "wire-protocol.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    assert "import msgpack" in code
+    # The document's reader has a msgpack library; here msgspec stands in for it.
+    stand_in = SimpleNamespace(packb=msgspec.msgpack.encode, unpackb=msgspec.msgpack.decode)
+    names: dict[str, object] = {"path": path, "msgpack": stand_in}
+    with daemon(path):
+        exec(compile(code.replace("import msgpack", ""), "wire-protocol.md", "exec"), names)
+    names["sock"].close()  # type: ignore[attr-defined]
+    assert names["rest"] == [None]
 
 
 def test_the_import_stays_light() -> None:
