@@ -13,7 +13,6 @@ by a short one, a hash of the readable path in a private directory, and the read
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -156,5 +155,7 @@ def socket_path(readable: Path, short_dir: Path) -> Path:
     """
     if len(os.fsencode(readable)) <= SOCKET_PATH_MAX:
         return readable
+    import hashlib  # loads OpenSSL, which a command line with a path that fits need not pay for
+
     digest = hashlib.sha256(os.fsencode(readable)).hexdigest()[:16]
     return short_dir / f"{digest}.sock"

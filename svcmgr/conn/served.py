@@ -59,6 +59,9 @@ class ServedLink:
 
     def opened(self, link: Link) -> None:
         self._link = link
+        if self._server.closed:
+            link.abort()  # was on its way when the server closed
+            return
         limit = self._server.spec.max_connections
         present = self._server.admit(self)
         if present > limit:

@@ -97,6 +97,7 @@ class Server:
         self._links: set[ServedLink] = set()
         self._topics: dict[str, set[ServedLink]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.closed = False
 
     async def start(self) -> None:
         """Listen. Raises AlreadyExists or StorageFailed (see Transport.listen), BadInput for a bad address."""
@@ -113,6 +114,7 @@ class Server:
 
     async def aclose(self) -> None:
         """Stop accepting, cancel handlers, let peers take their last answers for CLOSE_GRACE, close. Idempotent."""
+        self.closed = True
         self.stop_accepting()
         for link in tuple(self._links):
             link.close()

@@ -111,6 +111,7 @@ class UnixLink(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._lingering is not None:
             self._lingering.cancel()
+        self._transport = None  # asyncio's fails on any use from here on
         why = f"{exc}" if exc else "end of file"
         self._handler.closed(Disconnected(f"cannot go on: the connection ended ({why})"))
 

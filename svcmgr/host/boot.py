@@ -117,16 +117,16 @@ async def _start(commander: Commander, goals: dict[str, str | None], boot_id: st
     except StorageFailed as error:
         # The goals in force came from the disk; not being able to write them again endangers nothing that runs.
         supervisor.emit(events.Troubled("", error.message))
-    _replace_changed(supervisor)
+    await _replace_changed(supervisor)
     up = [k for k, s in supervisor.services.items() if s.goal is Goal.UP and k not in rested]
     order = supervisor.graph.with_requirements(up)
-    supervisor.start([k for k in order if k in supervisor.services and k not in rested])
-    supervisor.stop([k for k, s in supervisor.services.items() if s.goal is Goal.DOWN and s.alive])
+    await supervisor.start([k for k in order if k in supervisor.services and k not in rested])
+    await supervisor.stop([k for k, s in supervisor.services.items() if s.goal is Goal.DOWN and s.alive])
 
 
-def _replace_changed(supervisor: Supervisor) -> None:
+async def _replace_changed(supervisor: Supervisor) -> None:
     """A process that was started from another definition is replaced, with the reason on record."""
     for service in supervisor.services.values():
         if service.alive and service.goal is Goal.UP and service.running_digest not in ("", service.spec.digest):
             supervisor.emit(events.DefinitionChanged(service.key, "restart", "changed while svcmgrd was down"))
-            supervisor.rerun([service.key])
+            await supervisor.rerun([service.key])

@@ -66,7 +66,7 @@ class Commander:
         for key in closure:
             self.recorder.unsettle(key)
         self.supervisor.want(closure, Goal.UP)
-        errors = self.supervisor.start(closure)
+        errors = await self.supervisor.start(closure)
         judges = {
             k: self._start_judge(k, "already-running" if k in running else "started") for k in keys if k not in errors
         }
@@ -88,7 +88,7 @@ class Commander:
         await self.store.commit(dict.fromkeys(closure, Goal.DOWN.value))
         judges = {k: self._stop_judge(k) for k in touched}
         self.supervisor.want(closure, Goal.DOWN)
-        errors = self.supervisor.stop(closure)
+        errors = await self.supervisor.stop(closure)
         return await self._outcomes(touched, judges, errors, timeout_s, "stopping")
 
     def _stop_judge(self, key: str) -> Judge:
@@ -102,8 +102,8 @@ class Commander:
         for key in closure:
             self.recorder.unsettle(key)
         self.supervisor.want(closure, Goal.UP)
-        errors = self.supervisor.start([k for k in closure if k not in keys])
-        errors |= self.supervisor.rerun(keys)
+        errors = await self.supervisor.start([k for k in closure if k not in keys])
+        errors |= await self.supervisor.rerun(keys)
         judges = {k: self._start_judge(k, "restarted") for k in keys if k not in errors}
         return await self._outcomes(keys, judges, errors, timeout_s, "starting")
 
@@ -240,7 +240,7 @@ class Commander:
             keys = [k for k, s in self.supervisor.services.items() if s.state is not State.DOWN or s.alive]
             judges = {k: self._stop_judge(k) for k in keys}
             self.supervisor.want(keys, Goal.DOWN, by="shutdown")
-            errors = self.supervisor.stop(self.supervisor.graph.with_dependents(keys))
+            errors = await self.supervisor.stop(self.supervisor.graph.with_dependents(keys))
             stopped = await self._outcomes(keys, judges, errors, timeout_s, "stopping")
         stays = {k: s.identity.pid for k, s in self.supervisor.services.items() if s.alive and s.identity is not None}
         self.end()

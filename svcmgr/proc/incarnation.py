@@ -213,6 +213,7 @@ class Incarnation:
 
     def _member_exited(self, pid: int) -> None:
         self._world.os.close(self._members.pop(pid))
+        self._world.os.reap_strangers()
         if not self.alive and not self._members:
             self._survey()
 
@@ -332,7 +333,6 @@ class Incarnation:
         self._call_off()
         world.os.reap(self.main)
         world.os.close(self.main)
-        world.os.reap_strangers()
         if world.cgroup is not None:
             world.cgroup.remove()
         world.os.remove_pidfile(self.spec, self.main.pid)

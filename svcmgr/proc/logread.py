@@ -1,189 +1,27 @@
 """Reading logs while they grow and rotate: the last lines, all of it, and following.
 
-Theory of operation. :class:`LogView` answers one question: which bytes are at this position? (See
-``logrecord`` for positions.) It reads the record before and after the bytes and tries again when a rotation
-came between, so it never blocks a rotation and never returns a byte twice or a byte of elsewhere. When the
-record says that a rotation is half done, a shared flock tells whether somebody is at it (then wait) or was
-killed (then read under the lock, which keeps the state as it is). Everything else is arithmetic on positions.
+A :class:`Follower` works like ``tail -F``, except that no byte is lost or doubled when the log rotates: it keeps
+a position and asks a :class:`~svcmgr.proc.logview.LogView` for what is there. It blocks only in
+:meth:`Follower.wait`; a program that follows several logs, or runs an event loop, polls
+:meth:`Follower.fileno` and calls :meth:`Follower.read` when it is readable, or uses :func:`follow`.
 
 No asyncio and no attrs here: command line tools import this module.
 """
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 import select
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
 
-from svcmgr.errors import NotPermitted, StorageFailed, SvcmgrError
-from svcmgr.proc import logrecord
+from svcmgr.proc import inotify
+from svcmgr.proc.logview import CHUNK, LogView, pause
 
-T = TypeVar("T")
-
-CHUNK = 256 * 1024
 #: Bytes that :func:`tail` returns at most, whatever the number of lines.
 TAIL_LIMIT = 16 * 1024 * 1024
-#: A rotation changes the live file within milliseconds; look again after this many seconds.
-_RETRY = 0.005
-#: Tries before reading without certainty (10 s: somebody holds the lock who does not rotate).
-_TRIES = 2000
-
-
-class _Extent(NamedTuple):
-    """What a record means for readers: the position of the live file's first byte, and from which position the
-    live file is valid; up to there the bytes are in pieces, unless those cannot be told apart just now."""
-
-    base: int
-    live_from: int
-    pieces: bool = True
-
-
-class LogView:
-    """One log as bytes at positions. Holds at most two descriptors; not for use by several threads at once."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._live = -1
-        self._piece = -1
-        self._piece_start = self._piece_end = 0
-        self.reopen()
-
-    def __enter__(self) -> LogView:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close what is open; idempotent."""
-        self._drop_piece()
-        if self._live >= 0:
-            os.close(self._live)
-            self._live = -1
-
-    def reopen(self) -> bool:
-        """Open what is at the path now. Returns whether that is another file than before.
-
-        Raises:
-            NotPermitted, StorageFailed: the log cannot be opened. A log that is not there is empty, not an error.
-        """
-        try:
-            live = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise _unreadable(self.path, error) from error
-        if self._live >= 0 and os.path.samestat(os.fstat(live), os.fstat(self._live)):
-            os.close(live)
-            return False
-        self.close()
-        self._live = live
-        return True
-
-    @property
-    def opened(self) -> bool:
-        """Whether there is a live file."""
-        return self._live >= 0
-
-    def current(self) -> bool:
-        """Whether what is open is what the path names now; a name that is gone counts as current."""
-        try:
-            status = os.stat(self.path)
-        except OSError:
-            return True
-        return self._live >= 0 and os.path.samestat(status, os.fstat(self._live))
-
-    def bounds(self) -> tuple[int, int]:
-        """Positions of the oldest byte kept and of the end; (0, 0) for a log that is not there."""
-        return (0, 0) if self._live < 0 else self._steady(self._bounds)
-
-    def read(self, position: int, size: int) -> tuple[int, bytes]:
-        """At most ``size`` bytes at ``position``, and the position they are really at.
-
-        That one is higher than asked for when retention has removed what was there. Empty bytes mean the end.
-        A read ends at the border of a piece, so fewer bytes than ``size`` are not the end.
-        """
-        if self._live < 0:
-            return position, b""
-        if not self._piece_start <= position < self._piece_end:
-            data = self._steady(lambda extent: self._read_live(extent, position, size))
-            if data is not None:
-                return data
-        position = max(position, self._piece_start)
-        size = min(size, self._piece_end - position)
-        return position, os.pread(self._piece, size, position - self._piece_start)
-
-    def _bounds(self, extent: _Extent) -> tuple[int, int]:
-        end = max(extent.live_from, extent.base + os.fstat(self._live).st_size)
-        return extent.live_from - (sum(_piece_sizes(self.path)) if extent.pieces else 0), end
-
-    def _read_live(self, extent: _Extent, position: int, size: int) -> tuple[int, bytes] | None:
-        """From the live file; None when the bytes are in a piece, which is then open."""
-        if position < extent.live_from and extent.pieces and self._open_piece(extent.live_from, position):
-            return None
-        position = max(position, extent.live_from)
-        return position, os.pread(self._live, size, position - extent.base)
-
-    def _open_piece(self, end: int, position: int) -> bool:
-        """Open the piece that holds ``position``, or the oldest one if none does."""
-        self._drop_piece()
-        index = 1
-        while (fd := _open_quietly(logrecord.piece(self.path, index))) >= 0:
-            self._drop_piece()
-            size = os.fstat(fd).st_size
-            self._piece, self._piece_start, self._piece_end = fd, end - size, end
-            if position >= end - size:
-                break
-            end -= size
-            index += 1
-        return self._piece >= 0 and self._piece_end > max(position, self._piece_start)
-
-    def _drop_piece(self) -> None:
-        if self._piece >= 0:
-            os.close(self._piece)
-        self._piece = -1
-        self._piece_start = self._piece_end = 0
-
-    def _steady(self, look: Callable[[_Extent], T]) -> T:
-        """``look`` at a log that no rotation changes meanwhile."""
-        for _ in range(_TRIES):
-            record = logrecord.load(self._live, self.path)
-            if record.step == logrecord.IDLE:
-                result = look(_Extent(record.base, record.base))
-                if logrecord.load(self._live, self.path) == record:
-                    return result
-            elif self._lock_shared():
-                try:
-                    return look(self._interrupted())
-                finally:
-                    fcntl.flock(self._live, fcntl.LOCK_UN)
-            else:
-                pause(_RETRY)
-        return look(self._interrupted())
-
-    def _lock_shared(self) -> bool:
-        try:
-            fcntl.flock(self._live, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _interrupted(self) -> _Extent:
-        """The extent of a rotation that was killed half way (or ended just now)."""
-        record = logrecord.load(self._live, self.path)
-        if record.step in (logrecord.IDLE, logrecord.SHIFT, logrecord.SHIFT_TRUNCATE):
-            # While pieces are half renamed only the live file is sure, and it is whole.
-            return _Extent(record.base, record.base, pieces=record.step == logrecord.IDLE)
-        cut = record.cut
-        if record.step == logrecord.TRUNCATE:
-            cut = logrecord.cut_by_now(self.path, record)
-        valid = record.base + cut
-        if record.step != logrecord.PUNCH and logrecord.head_removed(self._live, self.path, record):
-            return _Extent(valid, valid)
-        return _Extent(record.base, valid)
+#: How often to look when the kernel refuses inotify (its limits are per user), in seconds.
+_WITHOUT_INOTIFY = 0.2
 
 
 def tail(path: str | os.PathLike[str], lines: int, limit: int = TAIL_LIMIT) -> bytes:
@@ -194,9 +32,14 @@ def tail(path: str | os.PathLike[str], lines: int, limit: int = TAIL_LIMIT) -> b
     Raises:
         NotPermitted, StorageFailed: the log cannot be read.
     """
+    return tail_and_position(path, lines, limit)[0]
+
+
+def tail_and_position(path: str | os.PathLike[str], lines: int, limit: int = TAIL_LIMIT) -> tuple[bytes, int]:
+    """As :func:`tail`, and the position after the last byte: a :class:`Follower` started there misses nothing."""
     with LogView(path) as view:
         start, end = tail_bounds(view, lines, limit)
-        return b"".join(_chunks(view, start, end))
+        return b"".join(_chunks(view, start, end)), end
 
 
 def tail_bounds(view: LogView, lines: int, limit: int = TAIL_LIMIT) -> tuple[int, int]:
@@ -248,28 +91,147 @@ def _nth_from_end(block: bytes, count: int) -> int:
     return at
 
 
-def _piece_sizes(path: Path) -> Iterator[int]:
-    index = 1
-    while True:
+class Follower:
+    """Reads on from a position for as long as the log lives.
+
+    Args:
+        path: the live file; it may come into being later.
+        lines: start that many lines before the end.
+        position: start there instead (see ``logrecord`` for positions); 0 is the oldest byte kept.
+
+    Attributes:
+        skipped: bytes that retention removed before they were read.
+        restarts: how often the file was replaced or truncated by others.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, lines: int = 0, position: int | None = None) -> None:
+        self._view = LogView(path)
+        self._notices = self._watch()
+        self.skipped = 0
+        self.restarts = 0
+        self.position = tail_bounds(self._view, lines)[0] if position is None else position
+        self.position = max(self.position, self._view.bounds()[0])
+
+    def __enter__(self) -> Follower:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all descriptors; idempotent."""
+        self._view.close()
+        if self._notices is not None:
+            self._notices.close()
+
+    def read(self, size: int = CHUNK) -> bytes:
+        """What comes next, at most ``size`` bytes; empty when there is nothing new. Does not wait for it.
+
+        Raises:
+            NotPermitted, StorageFailed: the log cannot be read.
+        """
+        if self._notices is not None:
+            list(self._notices.drain())  # before reading: what is written from here on makes a new notice
+        data = self._take(size)
+        if data or self._view.current():
+            return data
+        # The file was replaced: first the rest of the old one, which may have grown since.
+        data = self._take(size)
+        if data:
+            return data
+        known = self._view.opened
+        if self._view.reopen():
+            self._add_live(self._notices)
+            if known:
+                self._restart()
+            data = self._take(size)
+        return data
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until there may be more than the last, empty, :meth:`read` saw. False after ``timeout`` seconds."""
+        if self._notices is None:
+            seconds = _WITHOUT_INOTIFY if timeout is None else min(timeout, _WITHOUT_INOTIFY)
+            pause(seconds)
+            return True
+        poller = select.poll()
+        poller.register(self._notices.fileno(), select.POLLIN)
+        return bool(poller.poll(None if timeout is None else timeout * 1000))
+
+    def fileno(self) -> int:
+        """A descriptor that turns readable when there may be more than the last, empty, :meth:`read` saw.
+
+        -1 when the kernel refuses inotify: then read again after a moment.
+        """
+        return -1 if self._notices is None else self._notices.fileno()
+
+    def _take(self, size: int) -> bytes:
+        start, data = self._view.read(self.position, size)
+        if data:
+            self.skipped += start - self.position
+            self.position = start + len(data)
+        elif self._view.opened and self._view.bounds()[1] < self.position:  # truncated by somebody else
+            self._restart()
+        return data
+
+    def _restart(self) -> None:
+        self.restarts += 1
+        self.position = self._view.bounds()[0]
+
+    def _watch(self) -> inotify.Inotify | None:
+        """Notices for the live file, and for its directory: a file of that name may come later."""
+        notices = None
         try:
-            yield logrecord.piece(path, index).stat().st_size
-        except FileNotFoundError:
+            notices = inotify.Inotify()
+            notices.add(self._view.path.parent, inotify.CREATE | inotify.MOVED_TO)
+        except OSError:
+            if notices is not None:
+                notices.close()
+            return None
+        self._add_live(notices)
+        return notices
+
+    def _add_live(self, notices: inotify.Inotify | None) -> None:
+        if notices is None:
             return
-        index += 1
+        # Attributes change when the name is removed while a writer still holds the file.
+        mask = inotify.MODIFY | inotify.ATTRIB | inotify.MOVE_SELF | inotify.DELETE_SELF
+        with contextlib.suppress(FileNotFoundError):
+            notices.add(self._view.path, mask)
 
 
-def _open_quietly(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return -1
+def follow(
+    paths: Iterable[str | os.PathLike[str]], *, lines: int = 0, positions: Mapping[str, int] | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """What is written to several logs, for ever, as (path, bytes) in chunks; blocks while there is nothing new.
+
+    Args:
+        lines: start that many lines before the end of each.
+        positions: where to start by path, for example the end that :func:`tail_and_position` gave.
+
+    Raises:
+        NotPermitted, StorageFailed: a log cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        followers = {
+            os.fspath(path): stack.enter_context(
+                Follower(path, lines=lines, position=(positions or {}).get(os.fspath(path)))
+            )
+            for path in paths
+        }
+        ready = list(followers)
+        while followers:
+            for path in ready:
+                while data := followers[path].read():
+                    yield path, data
+            ready = _wait_any(followers)
 
 
-def _unreadable(path: Path, error: OSError) -> SvcmgrError:
-    kind = NotPermitted if isinstance(error, PermissionError) else StorageFailed
-    return kind(f"cannot read {path}: {error.strerror} (errno {error.errno})", path=str(path), errno=error.errno)
-
-
-def pause(seconds: float) -> None:
-    """Sleep; here so that readers need no clock."""
-    select.select((), (), (), seconds)
+def _wait_any(followers: Mapping[str, Follower]) -> list[str]:
+    """Block until some may have news; which ones."""
+    by_fd = {follower.fileno(): path for path, follower in followers.items() if follower.fileno() >= 0}
+    silent = [path for path, follower in followers.items() if follower.fileno() < 0]
+    poller = select.poll()
+    for fd in by_fd:
+        poller.register(fd, select.POLLIN)
+    ready = poller.poll(_WITHOUT_INOTIFY * 1000 if silent else None)
+    return [*(by_fd[fd] for fd, _ in ready), *silent]

@@ -42,6 +42,9 @@ PUNCH = "punch"
 COLLAPSE = "collapse"
 SHIFT_TRUNCATE = "shift-truncate"
 TRUNCATE = "truncate"
+#: Most pieces one rotation may make, and most that may be kept.
+MAX_FILES = 1000
+_FAR = 1 << 62
 STEPS = frozenset({IDLE, SHIFT, PUNCH, COLLAPSE, SHIFT_TRUNCATE, TRUNCATE})
 
 _NO_ATTRIBUTES = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM})
@@ -67,9 +70,12 @@ def decode(data: bytes) -> Record:
     if len(fields) != 6 or fields[0] != "1" or fields[2] not in STEPS:
         return Record()
     try:
-        return Record(int(fields[1]), fields[2], int(fields[3]), int(fields[4]), int(fields[5]))
+        base, cut, files, last = (int(fields[n]) for n in (1, 3, 4, 5))
     except ValueError:
         return Record()
+    # The owner of a file may set its attributes: no number of his may make us work without end.
+    sane = 0 <= base <= _FAR and 0 <= cut <= _FAR and 0 <= files <= MAX_FILES and 0 <= last <= _FAR
+    return Record(base, fields[2], cut, files, last) if sane else Record()
 
 
 def load(fd: int, path: Path) -> Record:

@@ -15,7 +15,6 @@ A rotation that fails leaves the log alone, is reported once per cause, and is t
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -83,20 +82,6 @@ class _Log:
     trouble: str | None = None
 
 
-def open_log(path: Path, mode: int = 0o640) -> int:
-    """Open a live log for appending, created if absent; the descriptor to give to a process as stdout and stderr.
-
-    Raises:
-        StorageFailed: it cannot be opened.
-    """
-    try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY, mode)
-    except OSError as error:
-        raise StorageFailed(
-            f"cannot open log {path}: {error.strerror} (errno {error.errno})", path=str(path), errno=error.errno
-        ) from error
-
-
 class LogKeeper:
     """Watches live logs and rotates them. Call ``watch`` and ``unwatch`` on the loop that runs :meth:`run`."""
 
@@ -124,8 +109,9 @@ class LogKeeper:
     def watch(self, key: str, path: Path, max_bytes: int, keep: int) -> None:
         """Keep ``path`` at about ``max_bytes`` with at most ``keep`` older pieces of that size.
 
-        An interrupted rotation is finished first. Again for the same key: the new numbers hold, and a file that
-        was replaced is watched anew.
+        The file should be there (watch after the start of its writer); one that is missing is reported and looked
+        for again. What is not a regular file, for example /dev/null, is left alone. An interrupted rotation is
+        finished first. Again for the same key: the new numbers hold, and a file that was replaced is watched anew.
         """
         self.unwatch(key)
         self._logs[key] = _Log(key, path, max_bytes, keep)
@@ -201,7 +187,7 @@ class LogKeeper:
         """Look at all logs that grew, are new or wait for another try."""
         logs = [self._logs[key] for key in sorted(self._collect())]
         self._statistics.checks += len(logs)
-        heavy = [log for log in logs if log.fresh or _size(log.path) > log.max_bytes]
+        heavy = [log for log in logs if log.fresh or log.retry_at is not None or _size(log.path) > log.max_bytes]
         if heavy:
             for log, outcome in await self._in_thread(heavy):
                 if self._logs.get(log.key) is log:
@@ -244,14 +230,8 @@ class LogKeeper:
                 yield log, error
 
     def _rotate(self, log: _Log) -> Rotation | None:
-        if not log.path.exists():
-            os.close(open_log(log.path))
-            if not log.fresh:
-                raise StorageFailed(
-                    f"cannot keep log {log.path}: it was removed; what the service writes until its next start is lost",
-                    path=str(log.path),
-                )
-        self._rotator.recover(log.path, log.keep)
+        if log.fresh:
+            self._rotator.recover(log.path, log.keep)
         return self._rotator.rotate(log.path, log.max_bytes, log.keep)
 
     def _settle(self, log: _Log, outcome: Rotation | SvcmgrError | None) -> None:
@@ -277,6 +257,8 @@ class LogKeeper:
 
     def _arm(self, log: _Log) -> None:
         """Ask for one event at the next write, then look once more: what came before gives no event."""
+        if not log.path.is_file():
+            return  # a device is written by everybody, and has no size
         if self._notices is None:
             log.retry_at = self._clock.monotonic() + RETRY_MAX
             return
@@ -303,6 +285,6 @@ def _inotify() -> Inotify | None:
 def _size(path: Path) -> float:
     """Size in bytes; infinite when it cannot be told, so that the worker looks and reports why."""
     try:
-        return path.stat().st_size
+        return path.stat().st_size  # 0 for a device
     except OSError:
         return float("inf")

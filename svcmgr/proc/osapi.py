@@ -127,6 +127,10 @@ class Os(Protocol):
         """From now on this child is a stranger, reaped with the others."""
         ...
 
+    def watch_children(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back whenever some child has ended, at least once for any number. Returns how to end that."""
+        ...
+
     def reap_strangers(self) -> list[tuple[int, ExitStatus]]:
         """Reap the dead among children that nobody holds."""
         ...
@@ -202,9 +206,8 @@ class RealOs:
         try:
             pidfd = os.pidfd_open(pid)
         except OSError as error:
-            # A child that cannot be watched must not run; it is unreaped, so the number is still its own.
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            # A child that cannot be watched must not run.
+            _kill_new(pid)
             raise SpawnFailed(
                 f"cannot start {spec.name}: its process cannot be watched: {error.strerror} (errno {error.errno})",
                 service=spec.name,
@@ -224,8 +227,7 @@ class RealOs:
         return handle
 
     def abort(self, handle: Handle) -> None:
-        signal.pidfd_send_signal(handle.pidfd, signal.SIGKILL)
-        os.waitid(os.P_PIDFD, handle.pidfd, os.WEXITED)
+        _kill_new(handle.pid)
         self._forget(handle)
         os.close(handle.pidfd)
 
@@ -322,6 +324,7 @@ class RealOs:
         with contextlib.suppress(ChildProcessError):
             os.waitid(os.P_PIDFD, handle.pidfd, os.WEXITED | os.WNOHANG)
         self._forget(handle)
+        self._census.drop(handle.pid)
 
     def _forget(self, handle: Handle) -> None:
         # By identity: the number of a process that was not our child may meanwhile be that of one which is.
@@ -337,9 +340,38 @@ class RealOs:
         self._forget(handle)
         self._census.forget()
 
+    def watch_children(self, callback: Callable[[], None]) -> Callable[[], None]:
+        # A handler alone will not do: each delivery puts a byte into the loop's wake-up pipe, which is full after
+        # some 280 children that end together, and then a SIGTERM to us is lost. A signalfd merges them. The
+        # handler is for what the signalfd cannot see: the moment in which launch() has the signal unblocked,
+        # and threads that do not block it.
+        loop = asyncio.get_running_loop()
+        fd = linux.child_signal_fd()
+        loop.add_signal_handler(signal.SIGCHLD, callback)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+
+        def readable() -> None:
+            # Empty when a child was started since it became readable: see above.
+            with contextlib.suppress(BlockingIOError):
+                os.read(fd, 128)
+            callback()
+
+        def end() -> None:
+            loop.remove_reader(fd)
+            os.close(fd)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            loop.remove_signal_handler(signal.SIGCHLD)
+
+        loop.add_reader(fd, readable)
+        return end
+
     def reap_strangers(self) -> list[tuple[int, ExitStatus]]:
-        found = ((pid, _wait(pid)) for pid in self._census.strangers())
-        return [(pid, status) for pid, status in found if status is not None]
+        reaped = []
+        for pid in self._census.strangers():
+            if (status := _wait(pid)) is not None:
+                self._census.drop(pid)
+                reaped.append((pid, status))
+        return reaped
 
     def tree_of(self, handle: Handle, marker: Marker | None) -> Tree:
         main = handle.identity
@@ -369,6 +401,12 @@ def _wait(pid: int) -> ExitStatus | None:
     except ChildProcessError:
         return None
     return ExitStatus.from_wait(status) if found else None
+
+
+def _kill_new(pid: int) -> None:
+    """End an unreaped child that leads its group, with what it has forked so far: its numbers are still its own."""
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _exit_status(info: os.waitid_result) -> ExitStatus:

@@ -54,7 +54,7 @@ def thread_children(pid: int, tid: int) -> list[int] | None:
     The file needs CONFIG_PROC_CHILDREN (proc_pid_task(5)).
     """
     try:
-        return [int(word) for word in _read(f"/proc/{pid}/task/{tid}/children", _ENVIRON_MAX).split()]
+        return list(map(int, _read(f"/proc/{pid}/task/{tid}/children", _ENVIRON_MAX).split()))
     except (FileNotFoundError, ProcessLookupError):
         return None
 

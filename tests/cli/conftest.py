@@ -46,7 +46,7 @@ NOW = 1769846400.25  # 2026-01-31T08:00:00.250Z
 class ScriptedSvcmgrd:
     """A real server on a thread of its own whose verbs answer what the test put into ``answers``.
 
-    An answer is a value, an exception to raise, or a callable of the request (which may be a coroutine function).
+    An answer is a value, an exception to raise, or a callable of the request that may return an awaitable.
     """
 
     def __init__(self, layout: paths.Layout) -> None:
@@ -124,13 +124,11 @@ class ScriptedSvcmgrd:
             await server.aclose()
 
     def _handler(self, verb: str) -> Callable[..., Any]:
-        async def handle(request: Any, ctx: Any) -> Any:
+        def handle(request: Any, ctx: Any) -> Any:
             self.seen.append((verb, request))
             answer = self.answers[verb]
             if callable(answer):
                 answer = answer(request)
-            if asyncio.iscoroutine(answer):
-                answer = await answer
             if isinstance(answer, Exception):
                 raise answer
             return answer

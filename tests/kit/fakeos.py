@@ -102,6 +102,7 @@ class FakeOs:
         self.forbidden: set[int] = set()
         self.known: set[Identity] = set()
         self.reaps_foreign = True
+        self.child_watchers: list[Callable[[], None]] = []
         self.open_handles = 0
         self._next_pid = 1000
         self._next_fd = 10
@@ -247,6 +248,10 @@ class FakeOs:
     def disown(self, handle: Handle) -> None:
         self.known.discard(handle.identity)
 
+    def watch_children(self, callback: Callable[[], None]) -> Callable[[], None]:
+        self.child_watchers.append(callback)
+        return lambda: self.child_watchers.remove(callback)
+
     def reap_strangers(self) -> list[tuple[int, ExitStatus]]:
         found = []
         for process in self.processes.values():
@@ -352,6 +357,9 @@ class FakeOs:
                 child.ppid = US if ours else 1
         process.status = status
         self._tell(process)
+        if process.ppid == US:
+            for callback in self.child_watchers:
+                asyncio.get_running_loop().call_soon(callback)
         if process.ppid != US and self.reaps_foreign:
             asyncio.get_running_loop().call_soon(self._reap_foreign, process)
 

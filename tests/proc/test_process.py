@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from svcmgr.errors import BadInput, Busy, NotPermitted, NotRunning, PidfileHeld, SpawnFailed
 from svcmgr.proc import (
     ExitStatus,
     Hooks,
-    Identity,
     Process,
     ProcSpec,
     State,
@@ -23,9 +18,8 @@ from svcmgr.proc import (
     StopPlan,
     StopResult,
 )
-from svcmgr.proc.incarnation import REAPED_WITHIN_S
-from tests.kit.fakeos import BOOT, FakeOs, Program
-from tests.kit.vloop import START, VirtualClock, run, turns
+from tests.kit.fakeos import FakeOs, Program
+from tests.kit.vloop import START, VirtualClock, run
 
 STOPPED = StopOutcome(StopResult.STOPPED)
 KILLED = StopOutcome(StopResult.KILLED)
