@@ -176,8 +176,13 @@ def test_a_machine_under_another_name(build):
     ],
 )
 def test_swallowing(build, clause, body, swallowed):
-    house = build(engine=f"def f():\n    try:\n        g()\n    {clause}:\n        {body}\n")
+    house = build(engine=f"async def f():\n    try:\n        g()\n    {clause}:\n        {body}\n")
     assert where(rules.swallowers(house)) == ["engine.py:4"] * swallowed
+
+
+def test_only_coroutines_are_cancelled(build):
+    text = "async def f():\n    def g():\n        try:\n            h()\n        except CancelledError:\n            return\n"
+    assert rules.swallowers(build(engine=text)) == []
 
 
 def test_stale_diagrams(tmp_path):

@@ -154,20 +154,31 @@ def misnamed_tables(package: Package) -> list[str]:
 
 
 def swallowers(package: Package) -> list[str]:
-    """Handlers that catch everything, cancellation too, and do not raise again; and those that only ``pass``."""
-    found = []
-    for module in package.modules.values():
-        for node in ast.walk(module.tree):
-            if isinstance(node, ast.ExceptHandler) and _swallows(node):
-                found.append(f"{_at(module, node.lineno)}: swallows {ast.unparse(node.type) if node.type else 'all'}")
-    return found
+    """Handlers that ``pass`` every error, or end a cancellation without raising again."""
+    return [
+        f"{_at(module, handler.lineno)}: swallows {ast.unparse(handler.type) if handler.type else 'all'}"
+        for module in package.modules.values()
+        for handler, in_coroutine in _handlers(module.tree, False)
+        if _swallows(handler, in_coroutine)
+    ]
 
 
-def _swallows(handler: ast.ExceptHandler) -> bool:
+def _handlers(node: ast.AST, in_coroutine: bool) -> Iterator[tuple[ast.ExceptHandler, bool]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ExceptHandler):
+            yield child, in_coroutine
+        inside = isinstance(child, ast.AsyncFunctionDef) if isinstance(child, Function) else in_coroutine
+        yield from _handlers(child, inside)
+
+
+def _swallows(handler: ast.ExceptHandler, in_coroutine: bool) -> bool:
     caught = {_last(name) for name in ast.unparse(handler.type).strip("()").split(",")} if handler.type else {""}
-    idle = all(isinstance(node, ast.Pass) or _is_docstring(node) for node in handler.body)
+    if "Exception" in caught and all(isinstance(node, ast.Pass) or _is_docstring(node) for node in handler.body):
+        return True
+    # A cancellation arrives where a coroutine waits, nowhere else.
+    everything = {"", "BaseException", "CancelledError"} if in_coroutine else {"", "BaseException"}
     raises = any(isinstance(node, ast.Raise) for statement in handler.body for node in ast.walk(statement))
-    return ("Exception" in caught and idle) or (bool(caught & {"", "BaseException", "CancelledError"}) and not raises)
+    return bool(caught & everything) and not raises
 
 
 def _of_a_door(node: ast.stmt, constants: Collection[str]) -> bool:
