@@ -206,7 +206,11 @@ class Connection:
             link.close()
 
     def _send_effect(self, effect: fx.Send) -> None:
-        self._send(effect.frame)
+        try:
+            self._send(effect.frame)
+        except SlowReader as error:
+            # It asks (pings, calls) and does not read the answers.
+            self.link_lost(self._session.attempt, error)
 
     def _send(self, frame: Frame) -> None:
         hello = self._session.peer_hello

@@ -17,7 +17,7 @@ import attrs
 
 from svcmgr.clock import Clock
 from svcmgr.conn.events import Peer
-from svcmgr.conn.frame import MAX_FRAME, Event, Limits, encode
+from svcmgr.conn.frame import MAX_FRAME, MIN_FRAME, Event, Limits, encode
 from svcmgr.conn.inbound import InboundSpec
 from svcmgr.conn.served import ServedLink
 from svcmgr.conn.transport import Address, LinkOptions, Listener, Transport, resolve
@@ -70,11 +70,13 @@ class ServerSpec:
     transport: Transport | None = None
 
     def __attrs_post_init__(self) -> None:
-        if self.write_cap < self.write_high or self.max_connections < 1 or self.max_in_flight < 1:
+        if self.write_cap < self.write_high or min(self.max_connections, self.max_in_flight) < 1:
             raise BadInput(
                 f"cannot serve {self.address}: write_cap must not be under write_high, and max_connections and "
                 "max_in_flight must be at least 1"
             )
+        if self.max_frame < MIN_FRAME:
+            raise BadInput(f"cannot serve {self.address}: max_frame must be at least {MIN_FRAME}")
 
 
 class Server:

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 import msgspec
 
+import svcmgr.proc.logread as logread
 from svcmgr.errors import BadInput, PidfileUnusable, SvcmgrError, UnknownService
 from svcmgr.fsutil import read_limited
 from svcmgr.host import wire
 from svcmgr.host.facts import FILE_LIMIT, Fact, Intent, read_facts
 from svcmgr.paths import Layout, check_key
-from svcmgr.proc import logread, procfs
+from svcmgr.proc import procfs
 from svcmgr.proc.pidfile import owner
 
 
@@ -101,10 +102,10 @@ def log_tail(layout: Layout, names: list[str], lines: int) -> dict[str, bytes]:
     return {name: logread.tail(_log(layout, name), lines) for name in names}
 
 
-def follow(layout: Layout, names: list[str]) -> Iterator[tuple[str, bytes]]:
-    """New bytes of the logs of ``names`` as they are written, for ever; right across rotation."""
-    paths = {str(_log(layout, name)): name for name in names}
-    yield from ((paths[path], data) for path, data in logread.follow(list(paths)))
+def follow(layout: Layout, names: list[str], lines: int) -> Iterator[tuple[str, bytes]]:
+    """The last ``lines`` lines of each log and what is written from then on, for ever; right across rotation."""
+    paths = {_log(layout, name): name for name in names}
+    yield from ((paths[path], data) for path, data in logread.follow(paths, lines=lines))
 
 
 def _log(layout: Layout, name: str) -> str:

@@ -141,10 +141,10 @@ class LogKeeper:
         self._notices = _inotify()
         try:
             while True:
-                written = await self._next()
+                await self._next()
                 self._statistics.wakeups += 1
-                if written:
-                    await asyncio.sleep(self._check_delay)
+                # Also for new logs: hundreds of services that start together make one round, after their start.
+                await asyncio.sleep(self._check_delay)
                 await self._round()
         finally:
             self._forget_watches()

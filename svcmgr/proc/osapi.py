@@ -175,8 +175,9 @@ class RealOs:
 
     def make_dirs(self, spec: ProcSpec) -> None:
         places = {spec.logdir, spec.logfile.parent} | ({spec.pidfile.parent} if spec.pidfile else set())
-        for place in sorted(places):
-            make_dir(place)
+        for place in places:
+            if not os.path.isdir(place):
+                make_dir(place)
 
     def check_pidfile(self, spec: ProcSpec) -> None:
         if spec.pidfile is not None:

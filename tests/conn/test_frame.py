@@ -22,7 +22,7 @@ VALUES = st.recursive(
 NAMES = st.text(max_size=255)
 IDS = st.integers(1, 2**63 - 1)
 FRAMES = st.one_of(
-    st.builds(wire.Hello, st.integers(0, 99), NAMES, st.integers(0, 2**40), IDS, IDS),
+    st.builds(wire.Hello, st.integers(0, 99), NAMES, st.integers(0, 2**40), st.integers(1024, 2**40), IDS),
     st.builds(wire.Call, IDS, NAMES, VALUES, st.integers(0, 2**40)),
     st.builds(wire.Reply, IDS, VALUES),
     st.builds(wire.Fault, st.integers(0, 2**40), NAMES, st.text(), st.dictionaries(st.text(), VALUES, max_size=3)),
@@ -103,6 +103,12 @@ def test_two_gigabytes_are_refused_from_the_four_bytes_that_announce_them() -> N
     with pytest.raises(FrameTooLarge):
         decoder.feed(b"more")
     assert decoder.unfinished == 0
+
+
+@pytest.mark.parametrize("frame", [wire.Hello(1, "n" * 256), wire.Call(1, "v" * 256, None), wire.Event("t" * 256, 1)])
+def test_names_the_peer_would_refuse_are_not_sent(frame: wire.Frame) -> None:
+    with pytest.raises(BadInput):
+        encode(frame)
 
 
 def test_the_limit_itself_is_allowed() -> None:

@@ -74,6 +74,15 @@ def test_sockets_that_are_ready_come_before_timers() -> None:
     assert run(history()) == b"x"
 
 
+def test_what_a_callback_raises_is_not_lost() -> None:
+    async def history() -> None:
+        asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+        await turns()
+
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        run(history())
+
+
 def test_turns_and_until() -> None:
     async def history() -> float:
         done: list[int] = []
