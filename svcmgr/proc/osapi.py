@@ -23,7 +23,7 @@ from svcmgr.fsutil import make_dir
 from svcmgr.proc import linux, pidfile, procfs
 from svcmgr.proc.census import Census
 from svcmgr.proc.identity import ExitStatus, Identity
-from svcmgr.proc.launch import launch
+from svcmgr.proc.launch import launch, seal_descriptors
 from svcmgr.proc.spec import Marker, ProcSpec
 from svcmgr.proc.tree import Tree
 
@@ -155,6 +155,7 @@ class RealOs:
     """
 
     def __init__(self) -> None:
+        seal_descriptors()
         self._known: dict[int, Identity] = {}
         self._boot_id = procfs.boot_id()
         self._census = Census(self._known, self._boot_id)
