@@ -210,6 +210,12 @@ class StopFailed(SvcmgrError):
     code = "stop-failed"
 
 
+class ReconfigureFailed(SvcmgrError):
+    """A running daemon refused its new configuration or could not get it; the one in force stays."""
+
+    code = "reconfigure-failed"
+
+
 class IllegalTransition(SvcmgrError):
     """An event has no cell in its machine's table; nothing was changed."""
 

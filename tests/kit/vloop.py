@@ -51,6 +51,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_done)
         return future
 
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        # Joins the threads from one more thread of its own, which is not one of the executor.
+        self._threads_busy += 1
+        try:
+            await super().shutdown_default_executor(*args)
+        finally:
+            self._threads_busy -= 1
+
     def _thread_done(self, _: asyncio.Future[Any]) -> None:
         self._threads_busy -= 1
 
