@@ -28,7 +28,7 @@ class SvcmgrError(Exception):
     code: ClassVar[str] = "error"
     exit_code: ClassVar[int] = EXIT_FAILED
 
-    def __init__(self, message: str, **details: Any) -> None:
+    def __init__(self, message: str, /, **details: Any) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
@@ -208,6 +208,12 @@ class StopFailed(SvcmgrError):
     """A process survived SIGKILL until the deadline (state D, another pid namespace)."""
 
     code = "stop-failed"
+
+
+class ReconfigureFailed(SvcmgrError):
+    """A running daemon refused its new configuration or could not get it; the one in force stays."""
+
+    code = "reconfigure-failed"
 
 
 class IllegalTransition(SvcmgrError):

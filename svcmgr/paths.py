@@ -13,7 +13,6 @@ by a short one, a hash of the readable path in a private directory, and the read
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -63,16 +62,21 @@ class Layout(msgspec.Struct, frozen=True):
     def daemon_log(self) -> Path:
         return self.log / "svcmgrd.log"
 
-    def service_run(self, key: str) -> Path:
-        """Private directory of one service below ``run``: pidfile, sockets."""
-        return self.run / "services" / key
+    @property
+    def services_run(self) -> Path:
+        """Pidfiles and sockets of the services."""
+        return self.run / "services"
 
     def service_pidfile(self, key: str) -> Path:
-        return self.service_run(key) / "pid"
+        return self.services_run / f"{key}.pid"
 
     def service_socket(self, key: str) -> Path:
         """Readable name; bind and connect to ``socket_path()`` of it."""
-        return self.service_run(key) / "sock"
+        return self.services_run / f"{key}.sock"
+
+    def service_notify(self, key: str) -> Path:
+        """Readable name of the sd_notify(3) datagram socket of one service."""
+        return self.services_run / f"{key}.notify"
 
     def service_log(self, key: str) -> Path:
         return self.log / f"{key}.log"
@@ -151,5 +155,7 @@ def socket_path(readable: Path, short_dir: Path) -> Path:
     """
     if len(os.fsencode(readable)) <= SOCKET_PATH_MAX:
         return readable
+    import hashlib  # loads OpenSSL, which a command line with a path that fits need not pay for
+
     digest = hashlib.sha256(os.fsencode(readable)).hexdigest()[:16]
     return short_dir / f"{digest}.sock"

@@ -1,0 +1,1 @@
+"""The command line: a client like any other. Its door is :func:`svcmgr.cli.main.main`."""

@@ -48,7 +48,11 @@ class Exit(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ServiceRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One service in ``status``. Field meanings: docs/cli.md, "status"."""
+    """One service in ``status``. Field meanings: docs/cli.md, "status".
+
+    ``since`` is UTC. ``started`` is CLOCK_MONOTONIC at the start of its process: its uptime is
+    ``StatusReply.monotonic - started``, right even when the host's date was changed meanwhile.
+    """
 
     name: str
     kind: str
@@ -69,7 +73,10 @@ class ServiceRow(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class DaemonInfo(msgspec.Struct, frozen=True):
-    """svcmgrd itself. ``root`` is the directory given by ``--root``, or "" for the default places."""
+    """svcmgrd itself. ``root`` is the directory given by ``--root``, or "" for the default places.
+
+    ``invalid`` maps a definition that could not be loaded to the reason.
+    """
 
     pid: int
     version: str
@@ -89,9 +96,10 @@ class StatusRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StatusReply(msgspec.Struct, frozen=True):
-    """``invalid`` maps a definition that could not be loaded to the reason."""
+    """``monotonic`` is CLOCK_MONOTONIC seconds at the answer."""
 
     svcmgrd: DaemonInfo
+    monotonic: float
     services: list[ServiceRow]
 
 

@@ -23,7 +23,7 @@ from svcmgr.fsutil import make_dir
 from svcmgr.proc import linux, pidfile, procfs
 from svcmgr.proc.census import Census
 from svcmgr.proc.identity import ExitStatus, Identity
-from svcmgr.proc.launch import launch
+from svcmgr.proc.launch import launch, seal_descriptors
 from svcmgr.proc.spec import Marker, ProcSpec
 from svcmgr.proc.tree import Tree
 
@@ -45,6 +45,18 @@ class Handle:
 
 class Os(Protocol):
     """What supervision asks of the operating system. Calls do not block."""
+
+    def become_subreaper(self) -> None:
+        """Inherit orphaned descendants from now on. Raises NotPermitted."""
+        ...
+
+    def boot_id(self) -> str:
+        """The random id of this boot of the host."""
+        ...
+
+    def marked(self, root: str) -> dict[str, list[Identity]]:
+        """Every living process of this run directory by service, oldest first: what a dead svcmgrd left."""
+        ...
 
     def make_dirs(self, spec: ProcSpec) -> None:
         """Create the directories that ``spec`` names files in. Raises StorageFailed."""
@@ -149,6 +161,7 @@ class RealOs:
     """
 
     def __init__(self) -> None:
+        seal_descriptors()
         self._known: dict[int, Identity] = {}
         self._boot_id = procfs.boot_id()
         self._census = Census(self._known, self._boot_id)
@@ -157,19 +170,21 @@ class RealOs:
     # --- our own standing ----------------------------------------------------------------------
 
     def become_subreaper(self) -> None:
-        """Inherit orphaned descendants from now on. Raises NotPermitted."""
         linux.set_subreaper()
 
+    def boot_id(self) -> str:
+        return self._boot_id
+
     def marked(self, root: str) -> dict[str, list[Identity]]:
-        """Every living process of this run directory by service, oldest first: what a dead svcmgrd left."""
         return self._census.marked(root)
 
     # --- files ---------------------------------------------------------------------------------
 
     def make_dirs(self, spec: ProcSpec) -> None:
         places = {spec.logdir, spec.logfile.parent} | ({spec.pidfile.parent} if spec.pidfile else set())
-        for place in sorted(places):
-            make_dir(place)
+        for place in places:
+            if not os.path.isdir(place):
+                make_dir(place)
 
     def check_pidfile(self, spec: ProcSpec) -> None:
         if spec.pidfile is not None:

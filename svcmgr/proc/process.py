@@ -28,10 +28,12 @@ class Hooks:
 
     Args:
         on_main: told of a new main process of the running incarnation (it forked, or adopt_main was called).
+        on_unkillable: told of the pids that outlived SIGKILL and the deadline after it.
         cgroups: gives the control group at a path; used when the spec names one.
     """
 
     on_main: Callable[[Process, Identity], None] | None = None
+    on_unkillable: Callable[[Process, tuple[int, ...]], None] | None = None
     cgroups: Callable[[Path], Cgroup] | None = None
 
 
@@ -204,6 +206,8 @@ class Process:
     def unkillable(self, pids: tuple[int, ...]) -> None:
         """For the incarnation only."""
         self._settle(StopOutcome(StopResult.FAILED, pids))
+        if self._hooks.on_unkillable is not None:
+            self._hooks.on_unkillable(self, pids)
 
     def main_changed(self, identity: Identity) -> None:
         """For the incarnation only."""

@@ -14,6 +14,7 @@ Driver tests run the real drivers here, so a 600 s timeout takes microseconds an
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import selectors
 from collections.abc import Callable, Coroutine
@@ -50,8 +51,23 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_done)
         return future
 
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        # Joins the threads from one more thread of its own, which is not one of the executor.
+        self._threads_busy += 1
+        try:
+            await super().shutdown_default_executor(*args)
+        finally:
+            self._threads_busy -= 1
+
     def _thread_done(self, _: asyncio.Future[Any]) -> None:
         self._threads_busy -= 1
+
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        self._threads_busy += 1  # asyncio joins the executor from a thread of its own
+        try:
+            await super().shutdown_default_executor(*args)
+        finally:
+            self._threads_busy -= 1
 
     def wait_for_events(self, timeout: float | None) -> list[Any]:
         """Called in place of select(2) with the loop's wish to sleep ``timeout`` seconds (None: for ever)."""
@@ -130,10 +146,17 @@ def run(coro: Coroutine[Any, Any, T], *, timeout: float = 86400.0) -> T:
 
     Raises:
         SleepsForever: everything waits and no timer is set.
+        AssertionError: a callback raised, or a task failed and nobody looked.
     """
 
+    unhandled: list[dict[str, Any]] = []
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(limit=START + timeout)) as runner:
-        return runner.run(coro)
+        runner.get_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+        result = runner.run(coro)
+    gc.collect(1)  # a task whose error nobody looked at says so when it is collected
+    if unhandled:
+        raise AssertionError(f"an exception reached the loop: {unhandled}") from unhandled[0].get("exception")
+    return result
 
 
 async def turns(count: int = 10) -> None:

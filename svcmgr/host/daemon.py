@@ -1,0 +1,223 @@
+"""svcmgrd: the composition root. Only this module sees every room.
+
+Boot is load, adopt, serve, reconcile, in that order: what runs is known before the first question is answered, and
+nothing is started before it is known. The process holds no pipe to any service, so it can be killed at any instant;
+the next one finds the ledger, the intent and the processes, and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import closing
+
+import attrs
+
+from svcmgr import PROTOCOL, __version__
+from svcmgr.clock import Clock, SystemClock, rfc3339
+from svcmgr.conn import Access, Peer, Server, ServerSpec
+from svcmgr.errors import PidfileHeld, SecondDaemon, SvcmgrError
+from svcmgr.fsutil import make_dir
+from svcmgr.host import wire
+from svcmgr.host.api import Api
+from svcmgr.host.boot import boot
+from svcmgr.host.commander import Commander
+from svcmgr.host.logkeeping import LogKeeping
+from svcmgr.host.recorder import Recorder
+from svcmgr.host.store import IntentStore, Ledger
+from svcmgr.paths import Layout, short_socket_dir, socket_path
+from svcmgr.proc import Os, Reaper
+from svcmgr.proc.pidfile import PidfileLock
+from svcmgr.sdnotify import notify, watchdog_timeout
+from svcmgr.svc import Registry, Seams, Supervisor, base_environment, events
+
+#: Kinds that come with svcmgr, found without scanning the installed packages.
+BUILTIN = {
+    "command": "svcmgr.services.command.service:CommandService",
+    "daemon": "svcmgr.services.daemon:DaemonService",
+}
+
+
+@attrs.frozen
+class Options:
+    """How svcmgrd was started. ``ready``: called once when it serves."""
+
+    layout: Layout
+    environ: Mapping[str, str]
+    os: Os
+    ready: Callable[[], None]
+    clock: Clock = attrs.field(factory=SystemClock)
+
+
+class Daemon:
+    """One svcmgrd. ``run()`` returns the exit code."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.layout = options.layout
+        self.clock = options.clock
+        self.short_dir = short_socket_dir(options.environ, os.getuid())
+        self._ending = asyncio.Event()
+        self._started = self.clock.monotonic()
+        self._started_utc = self.clock.utc()
+
+    async def run(self) -> int:
+        """Serve until told to end. Raises SecondDaemon, StorageFailed; daemons are never touched by either."""
+        self._make_dirs()
+        try:
+            lock = PidfileLock(self.layout.daemon_pidfile)
+            lock.acquire()
+        except PidfileHeld as error:
+            raise SecondDaemon(
+                f"cannot serve {self.layout.run}: svcmgrd with pid {error.details.get('pid')} serves it already",
+                **error.details,
+            ) from error
+        try:
+            await self._serve()
+        finally:
+            lock.release()
+        return 0
+
+    def _make_dirs(self) -> None:
+        for path in (self.layout.definitions, self.layout.state, self.layout.services_run, self.layout.log):
+            make_dir(path)
+        make_dir(self.short_dir, 0o700)
+        check_private(self.short_dir)
+
+    async def _serve(self) -> None:
+        self.options.os.become_subreaper()
+        ledger = Ledger(self.layout)
+        ledger.load()
+        ledger.open()
+        store = IntentStore(self.layout, self.clock.utc())
+        ring = events.EventRing(ledger.generation)
+        supervisor = Supervisor(self.clock, ring, report_bug)
+        recorder = Recorder(ledger, self.clock, supervisor.services)
+        supervisor.sinks += [recorder, log_event]
+        try:
+            async with supervisor, LogKeeping(supervisor, self.layout) as keeping:
+                supervisor.sinks.append(keeping)
+                commander = Commander(supervisor, self._seams(supervisor), Registry(BUILTIN), store, recorder)
+                commander.end = self._ending.set
+                await self._live(commander, ledger)
+        finally:
+            ledger.close()
+
+    def _seams(self, supervisor: Supervisor) -> Seams:
+        return Seams(
+            os=self.options.os,
+            clock=self.clock,
+            rng=random.Random(),  # noqa: S311 - jitter, not a secret
+            layout=self.layout,
+            short_dir=self.short_dir,
+            control=socket_path(self.layout.control_socket, self.short_dir),
+            environ=base_environment(self.options.environ),
+            listener=supervisor,
+        )
+
+    async def _live(self, commander: Commander, ledger: Ledger) -> None:
+        supervisor = commander.supervisor
+        with closing(Reaper(self.options.os)) as reaper:
+            reaper.open()
+            start = boot(commander, ledger)
+            api = Api(supervisor, commander, commander.registry, self._info_for(commander))
+            server = Server(self._server_spec(), api.verbs(), clock=self.clock)
+            await server.start()
+            try:
+                await start()
+                self._handle_signals(commander)
+                supervisor.emit(events.Began("", os.getpid(), __version__))
+                self._tell(ready=True, status=f"{len(supervisor.services)} services")
+                self.options.ready()
+                await self._until_ended()
+                self._tell(stopping=True)
+                self._farewell(supervisor)
+            finally:
+                await server.aclose()
+
+    def _server_spec(self) -> ServerSpec:
+        path = socket_path(self.layout.control_socket, self.short_dir)
+        return ServerSpec(
+            address=f"unix:{path}", name="svcmgrd", incarnation=os.getpid(), access=access_of, socket_mode=0o666
+        )
+
+    def _info_for(self, commander: Commander) -> Callable[[str], wire.DaemonInfo]:
+        root = str(self.layout.root) if self.layout.root is not None else ""
+
+        def info(access: str) -> wire.DaemonInfo:
+            uptime = round(self.clock.monotonic() - self._started, 3)
+            return wire.DaemonInfo(
+                os.getpid(), __version__, PROTOCOL, self._started_utc, root, uptime, access, commander.invalid
+            )
+
+        return info
+
+    def _handle_signals(self, commander: Commander) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ending.set)
+        reread = lambda: commander.supervisor.run(_reread(commander), "reread")  # noqa: E731 - a signal handler takes no argument
+        loop.add_signal_handler(signal.SIGHUP, reread)
+
+    async def _until_ended(self) -> None:
+        period = watchdog_timeout(self.options.environ, os.getpid())
+        while not self._ending.is_set():
+            try:
+                async with asyncio.timeout(period / 2 if period else None):
+                    await self._ending.wait()
+            except TimeoutError:
+                self._tell(watchdog=True)
+
+    def _tell(self, **fields: object) -> None:
+        try:
+            notify(self.options.environ, **fields)
+        except SvcmgrError as error:
+            log_line(error.message)
+
+    def _farewell(self, supervisor: Supervisor) -> None:
+        stays = {k: s.identity.pid for k, s in supervisor.services.items() if s.alive and s.identity is not None}
+        if stays:
+            log_line("ends; these go on: " + ", ".join(f"{k} (pid {pid})" for k, pid in stays.items()))
+        else:
+            log_line("ends; no service is running")
+
+
+async def _reread(commander: Commander) -> None:
+    await commander.reread()
+
+
+def access_of(peer: Peer) -> Access | None:
+    """Root and our own user may do everything, everyone else may look."""
+    return Access.ADMIN if peer.uid in (0, os.getuid()) else Access.READ
+
+
+def check_private(path: os.PathLike[str]) -> None:
+    """Refuse a socket directory that is not ours alone. Raises SvcmgrError."""
+    found = os.lstat(path)
+    if found.st_uid not in (0, os.getuid()) or found.st_mode & 0o022:
+        raise SvcmgrError(
+            f"cannot use {os.fspath(path)} for sockets: owner {found.st_uid}, mode {found.st_mode & 0o7777:04o}; "
+            "it must belong to us and be writable by nobody else"
+        )
+
+
+def log_line(text: str) -> None:
+    """One line to our own log, which is standard error."""
+    sys.stderr.write(f"{rfc3339(SystemClock().utc())} {text}\n")
+    sys.stderr.flush()
+
+
+def log_event(stamped: events.Stamped) -> None:
+    """Events as log lines."""
+    sys.stderr.write(f"{rfc3339(stamped.at)} {stamped.event.line()}\n")
+    sys.stderr.flush()
+
+
+def report_bug(error: Exception) -> None:
+    """An exception that is our fault: the traceback goes to the log, never to a client."""
+    traceback.print_exception(error)

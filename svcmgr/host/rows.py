@@ -1,0 +1,123 @@
+"""Services as rows of ``status``, encoded once per change, and as the long answer of ``show``."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from svcmgr.host import wire
+from svcmgr.svc import Service, Supervisor
+
+#: Variables whose values only an admin may see.
+_SECRET = ("*PASS*", "*SECRET*", "*TOKEN*", "*KEY*", "*CREDENTIAL*")
+
+
+class RowCache:
+    """Encoded rows by service; a status of everything costs one look at each version number."""
+
+    def __init__(self, services: Mapping[str, Service]) -> None:
+        self._services = services
+        self._rows: dict[str, tuple[Service, int, msgspec.Raw]] = {}
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    def rows(self, names: Iterable[str], *, paths: bool) -> list[Any]:
+        """Rows for ``names`` in that order; names without a service are left out."""
+        if paths:
+            return [row(s, paths=True) for n in names if (s := self._services.get(n)) is not None]
+        return [raw for n in names if (raw := self._row(n)) is not None]
+
+    def _row(self, name: str) -> msgspec.Raw | None:
+        service = self._services.get(name)
+        if service is None:
+            self._rows.pop(name, None)
+            return None
+        kept = self._rows.get(name)
+        if kept is not None and kept[0] is service and kept[1] == service.version:
+            return kept[2]
+        raw = msgspec.Raw(self._encode(row(service, paths=False)))
+        self._rows[name] = (service, service.version, raw)
+        return raw
+
+
+def row(service: Service, *, paths: bool) -> wire.ServiceRow:
+    """One service as people see it."""
+    identity = service.identity if service.alive else None
+    layout = service.seams.layout
+    return wire.ServiceRow(
+        name=service.key,
+        kind=service.kind or service.spec.kind,
+        goal=service.goal.value,
+        state=service.state.value,
+        status=service.status.value,
+        since=service.since,
+        instance=service.spec.instance,
+        pid=identity.pid if identity is not None else None,
+        started=service.started if identity is not None else None,
+        restarts=service.restarts,
+        reason=service.reason,
+        last_exit=last_exit(service),
+        socket=str(service.socket) if paths and service.socket is not None else None,
+        pidfile=str(layout.service_pidfile(service.key)) if paths else None,
+        log=str(layout.service_log(service.key)) if paths else None,
+    )
+
+
+def last_exit(service: Service) -> wire.Exit | None:
+    """The last end of its process, or None."""
+    last = service.last_exit
+    if last is None:
+        return None
+    status = last.status
+    return wire.Exit(last.at, status.code, status.signal_name, status.core, round(last.uptime_s, 3), last.log_tail)
+
+
+def show(service: Service, supervisor: Supervisor, *, enabled: bool, secrets: bool) -> dict[str, Any]:
+    """Definition and every derived fact of one service. Secret-looking variables are masked unless ``secrets``."""
+    spec = service.spec
+    identity = service.identity if service.alive else None
+    facts = msgspec.to_builtins(row(service, paths=True))
+    readable = service.seams.layout.service_socket(service.key)
+    return {
+        **facts,
+        "enabled": enabled,
+        "description": spec.description,
+        "definition": str(spec.source) if spec.source is not None else None,
+        "command": list(service.argv()),
+        "cwd": spec.cwd,
+        "env": {k: v if secrets or not _secret(k) else "***" for k, v in spec.env.items()},
+        "user": spec.user,
+        "group": spec.group,
+        "umask": f"{spec.umask:03o}",
+        "nice": spec.nice,
+        "rlimits": {k: list(v) for k, v in spec.rlimits.items()},
+        "restart": spec.restart.value,
+        "restart_delay": spec.backoff.delay,
+        "restart_delay_max": spec.backoff.delay_max,
+        "restart_intensity": spec.backoff.intensity,
+        "restart_period": spec.backoff.period,
+        "ready": str(service.ready()),
+        "start_timeout": spec.start_timeout,
+        "stop_signal": spec.stop_signal,
+        "stop_grace": spec.stop_grace,
+        "reload_signal": spec.reload_signal,
+        "watchdog": spec.watchdog,
+        "hang_timeout": spec.hang_timeout,
+        "requires": list(spec.links.requires),
+        "after": list(spec.links.after),
+        "required_by": [k for k in supervisor.graph.with_dependents([service.key]) if k != service.key],
+        "socket_link": str(readable) if service.socket is not None and service.socket != readable else None,
+        "incarnation": service.incarnation,
+        "start_ticks": identity.start_ticks if identity is not None else None,
+        "boot_id": identity.boot_id if identity is not None else None,
+        "digest": spec.digest,
+        "running_digest": service.running_digest or None,
+        "usage": service.usage(),
+        "options": dict(spec.options),
+    }
+
+
+def _secret(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name.upper(), pattern) for pattern in _SECRET)

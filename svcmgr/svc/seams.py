@@ -1,0 +1,64 @@
+"""What a service needs from outside, as one argument: the operating system, time, chance, and its supervisor's ears."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import attrs
+
+from svcmgr.clock import Clock
+from svcmgr.paths import Layout
+from svcmgr.proc import Os
+from svcmgr.svc.backoff import Rng
+from svcmgr.svc.events import Event
+
+
+class Timer(Protocol):
+    """What asyncio's call_later returns, as far as it is used."""
+
+    def cancel(self) -> None:
+        """Forget it; a fired or cancelled timer may be cancelled again."""
+        ...
+
+
+class Listener(Protocol):
+    """The supervisor as its services see it."""
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Run ``action`` on the supervisor's queue, after everything that is already on it."""
+        ...
+
+    def emit(self, event: Event) -> None:
+        """Publish a fact."""
+        ...
+
+    def changed(self, key: str) -> None:
+        """Something visible of service ``key`` changed."""
+        ...
+
+    def call_later(self, delay: float, action: Callable[[], None]) -> Timer:
+        """Run ``action`` on the queue in ``delay`` seconds."""
+        ...
+
+    def run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run ``work`` as a task that ends with the supervisor at the latest."""
+        ...
+
+
+@attrs.frozen
+class Seams:
+    """``environ`` is what services inherit; ``short_dir`` holds sockets whose readable path is too long; ``control``
+    is svcmgrd's own socket, where daemons fetch their volfiles.
+    """
+
+    os: Os
+    clock: Clock
+    rng: Rng
+    layout: Layout
+    short_dir: Path
+    control: Path
+    environ: Mapping[str, str]
+    listener: Listener

@@ -1,0 +1,157 @@
+"""The service object: a connection, a process, an online status, and the hooks that a daemon type inherits.
+
+A subclass gives *answers* (:mod:`svcmgr.svc.answers`): class facts (``kind``, ``restart``, ``readiness``,
+``stop_grace``, ``frame_timeout``) and the pure methods ``wanted``, ``argv``, ``volfile``, ``ready``, ``environment``.
+The *order* of things (init once, volfile if changed, spawn, connect, ready, back-off, stop) is in
+:mod:`svcmgr.svc.flow` and the lifecycle table. The hooks here are what the supervisor calls.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+from svcmgr.conn import Connection, ConnSpec
+from svcmgr.errors import BadDefinition
+from svcmgr.proc import ExitStatus, Hooks, Identity, Process
+from svcmgr.svc import events
+from svcmgr.svc.answers import Past
+from svcmgr.svc.flow import Flow
+from svcmgr.svc.lifecycle import ACTIVE, Ev, Goal, State
+from svcmgr.svc.readying import Readying
+from svcmgr.svc.spec import ServiceSpec
+
+
+class Service(Flow):
+    """Base of all service kinds. Subclass it, set the facts, give the answers; see docs/daemons.md."""
+
+    def init(self) -> None:
+        """Make the process and connection objects; idempotent, called by the first start or adoption."""
+        if self.process is not None:
+            return
+        post = self.seams.listener.post
+        self.process = Process(
+            self.key,
+            os=self.seams.os,
+            clock=self.seams.clock,
+            on_exit=lambda _, status: post(lambda: self._exited(status)),
+            hooks=Hooks(
+                on_main=lambda _, identity: post(lambda: self._main_moved(identity)),
+                on_unkillable=lambda _, pids: post(lambda: self._survived(pids)),
+            ),
+        )
+        self.readying = Readying(self)
+        if (path := self.socket) is not None:
+            spec = ConnSpec(address=f"unix:{path}", name=self.key, frame_timeout=self.frame_timeout)
+            self.conn = Connection(spec, clock=self.seams.clock, rng=self.seams.rng, notify=self._notified)
+            self.conn.init()
+
+    def manager(self, volumes: Mapping[str, Any], *, held: str = "", unstoppable: bool = False) -> None:
+        """Reconcile: compare what is wanted with what is, and ask for the difference. Idempotent.
+
+        Args:
+            held: why a start has to wait ("waits for db"), or "" when nothing holds it.
+            unstoppable: a service that depends on this one still runs, so a stop has to wait.
+        """
+        state = self.lifecycle.state
+        if self.lifecycle.goal is Goal.UP and self.wanted(volumes):
+            if state is State.WAITING:
+                if held:
+                    self._explain(held)
+                else:
+                    self.start()
+        elif state not in (State.DOWN, State.STOPPING) and not unstoppable:
+            self.stop()
+
+    def start(self) -> None:
+        """Start now, unless it runs already. Raises StopFailed while an unkillable process is still there."""
+        self._refuse_second()
+        if self.lifecycle.state not in ACTIVE:
+            self.restarts = 0
+        self.feed(Ev.START)
+
+    def hold(self, why: str) -> None:
+        """Start as soon as what it requires is running."""
+        self._refuse_second()
+        self.feed(Ev.HOLD)
+        if self.lifecycle.state is State.WAITING:
+            self._explain(why)
+            self.seams.listener.emit(events.Waited(self.key, why))
+
+    def stop(self) -> None:
+        """Stop it; the exit arrives later. Stopping what is down changes nothing."""
+        if self.lifecycle.state is State.FAILED and self.present and self.process is not None:
+            self.process.stop()  # once more: whatever made it unkillable may be over
+            return
+        self.feed(Ev.STOP)
+        if self.lifecycle.state is State.DOWN:
+            self._explain("stopped")
+
+    def rerun(self) -> None:
+        """Stop and start again: a fresh process whatever the state was."""
+        self._refuse_second()
+        self.restarts = 0
+        self.feed(Ev.RESTART)
+
+    def reconfigure(self) -> str:
+        """Make the running daemon read its configuration again. Returns what was done.
+
+        Raises:
+            BadDefinition: this service has no way to be told.
+        """
+        if not self.alive or self.process is None:
+            raise BadDefinition(f"cannot reload {self.key}: it is not running")
+        name = self.spec.reload_signal or ("SIGHUP" if self.speaks else "")
+        if not name:
+            raise BadDefinition(
+                f"cannot reload {self.key}: its definition names no reload_signal; use restart or set one"
+            )
+        self.process.signal(signal.Signals[name])
+        self.seams.listener.emit(events.Reconfigured(self.key, f"sent {name}"))
+        return f"sent {name}"
+
+    def redefine(self, spec: ServiceSpec) -> None:
+        """Take over a changed definition; fields that need a new process apply at the next start."""
+        self.check(spec)
+        self.spec = spec
+        self.lifecycle.policy = spec.restart
+        self.lifecycle.backoff.spec = spec.backoff
+        self.changed()
+
+    def adopt(self, identity: Identity, past: Past) -> bool:
+        """Take over a process of an earlier svcmgrd. False when that very process is not alive any more."""
+        self.init()
+        assert self.process is not None
+        self.incarnation = past.incarnation
+        self.process.init(self._describe())
+        if not self.process.adopt(identity):
+            return False
+        self.running_digest = past.digest
+        self._begin(identity, past.started)
+        self.seams.listener.emit(events.Adopted(self.key, *self._facts(identity)))
+        self.feed(Ev.ADOPT_READY if past.ready else Ev.ADOPT)
+        return True
+
+    def died_unseen(self, past: Past) -> None:
+        """Its process ended while no svcmgrd was there: an exit like any other, of unknown status."""
+        self.init()
+        self.incarnation = past.incarnation
+        self.started = past.started
+        self.lifecycle.restore(State.RUNNING)
+        self._exited(ExitStatus())
+
+    def rest(self, state: State, reason: str) -> None:
+        """Come back to where it had come to rest before svcmgrd was restarted."""
+        self.lifecycle.restore(state)
+        self._explain(reason)
+
+    async def release(self) -> None:
+        """svcmgrd ends: let go of everything and leave the process as it is."""
+        self._disarm()
+        if self.readying is not None:
+            self.readying.close()
+        if self.conn is not None:
+            await self.conn.term()
+        if self.process is not None:
+            self.process.detach()

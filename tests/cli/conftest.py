@@ -1,0 +1,203 @@
+"""A scripted svcmgrd behind a real socket, and ways to run the command line against it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from svcmgr import paths
+from svcmgr.cli.main import run
+from svcmgr.clock import SystemClock
+from svcmgr.conn import Access, Server, ServerSpec, Verb
+from svcmgr.host import wire
+
+_VERBS: dict[str, tuple[Access, type | None]] = {
+    "hello": (Access.READ, None),
+    "status": (Access.READ, wire.StatusRequest),
+    "show": (Access.READ, wire.NameRequest),
+    "kinds": (Access.READ, None),
+    "events": (Access.READ, wire.EventsRequest),
+    "doctor": (Access.READ, None),
+    "start": (Access.ADMIN, wire.ActionRequest),
+    "stop": (Access.ADMIN, wire.ActionRequest),
+    "restart": (Access.ADMIN, wire.ActionRequest),
+    "reload": (Access.ADMIN, wire.ActionRequest),
+    "enable": (Access.ADMIN, wire.ActionRequest),
+    "disable": (Access.ADMIN, wire.ActionRequest),
+    "add": (Access.ADMIN, wire.AddRequest),
+    "remove": (Access.ADMIN, wire.RemoveRequest),
+    "plan": (Access.READ, None),
+    "reread": (Access.ADMIN, None),
+    "shutdown": (Access.ADMIN, wire.ShutdownRequest),
+}
+NOW = 1769846400.25  # 2026-01-31T08:00:00.250Z
+
+
+class ScriptedSvcmgrd:
+    """A real server on a thread of its own whose verbs answer what the test put into ``answers``.
+
+    An answer is a value, an exception to raise, or a callable of the request that may return an awaitable.
+    """
+
+    def __init__(self, layout: paths.Layout) -> None:
+        self.layout = layout
+        self.access = Access.ADMIN
+        self.answers: dict[str, Any] = {"hello": self.info()}
+        self.seen: list[tuple[str, Any]] = []
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="scripted-svcmgrd")
+        self._failure: BaseException | None = None
+
+    def info(self, **changes: Any) -> wire.DaemonInfo:
+        facts = {
+            "pid": os.getpid(),
+            "version": "9.9",
+            "protocol": 1,
+            "started": NOW,
+            "root": str(self.layout.root),
+            "uptime_s": 61.0,
+            "access": "admin",
+        }
+        return wire.DaemonInfo(**{**facts, **changes})
+
+    def requests(self, verb: str) -> list[Any]:
+        return [request for name, request in self.seen if name == verb]
+
+    def status(self, *rows: wire.ServiceRow, **changes: Any) -> None:
+        self.answers["status"] = wire.StatusReply(self.info(**changes), list(rows))
+
+    def actions(self, verb: str, *outcomes: wire.Outcome) -> None:
+        self.answers[verb] = wire.ActionReply(list(outcomes))
+
+    def __enter__(self) -> ScriptedSvcmgrd:
+        self.layout.run.mkdir(parents=True, exist_ok=True)
+        self._thread.start()
+        assert self._started.wait(10)
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def stop_soon(self) -> None:
+        """End without waiting; also from inside a verb."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+
+    def end(self) -> None:
+        self.stop_soon()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        spec = ServerSpec(
+            address=f"unix:{self.layout.control_socket}",
+            name="svcmgrd",
+            incarnation=1,
+            access=lambda peer: self.access,
+        )
+        verbs = {name: Verb(self._handler(name), access, request) for name, (access, request) in _VERBS.items()}
+        server = Server(spec, verbs, clock=SystemClock())
+        try:
+            await server.start()
+        except BaseException as error:
+            self._failure = error
+            raise
+        finally:
+            self._started.set()
+        try:
+            await self._stop.wait()
+        finally:
+            await server.aclose()
+
+    def _handler(self, verb: str) -> Callable[..., Any]:
+        def handle(request: Any, ctx: Any) -> Any:
+            self.seen.append((verb, request))
+            answer = self.answers[verb]
+            if callable(answer):
+                answer = answer(request)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return handle
+
+
+class Result(msgspec.Struct):
+    """How one run of the command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def layout(root: Path) -> paths.Layout:
+    return paths.resolve(root, {}, os.getuid())
+
+
+@pytest.fixture
+def svcmgrd(layout: paths.Layout) -> Iterator[ScriptedSvcmgrd]:
+    with ScriptedSvcmgrd(layout) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def svcmgr(root: Path, capfdbinary: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run a command line in this process; standard streams are no terminals."""
+    for name in ("NO_COLOR", "COLUMNS", "SVCMGR_DEBUG", "SVCMGR_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+
+    def call(*args: str) -> Result:
+        capfdbinary.readouterr()
+        code = run(["--root", str(root), *args])
+        sys.stdout.flush()
+        out, err = capfdbinary.readouterr()
+        return Result(code, out.decode(), err.decode())
+
+    return call
+
+
+@pytest.fixture
+def start_svcmgr(root: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Start a true ``svcmgr`` process; the test waits for it."""
+
+    def start(*args: str, **kwargs: Any) -> subprocess.Popen[str]:
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([sys.executable, "-m", "svcmgr.cli", "--root", str(root), *args], **{**pipes, **kwargs})
+
+    return start
+
+
+@pytest.fixture
+def svcmgr_process(start_svcmgr: Callable[..., subprocess.Popen[str]]) -> Callable[..., Result]:
+    """Run a true ``svcmgr`` process to its end."""
+
+    def call(*args: str, **kwargs: Any) -> Result:
+        with start_svcmgr(*args, **kwargs) as process:
+            out, err = process.communicate(timeout=30)
+        return Result(process.returncode, out or "", err or "")
+
+    return call
