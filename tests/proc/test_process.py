@@ -72,6 +72,7 @@ class World:
         self.os = FakeOs({"prog": programs[0] if programs else Program()})
         self.exits: list[tuple[float, ExitStatus]] = []
         self.mains: list[int] = []
+        self.unkillable: list[tuple[int, ...]] = []
         self.on_exit: Callable[[], object] = lambda: None
         self.cgroup = FakeCgroup(self.os)
         self.process = Process(
@@ -79,7 +80,11 @@ class World:
             os=self.os,
             clock=VirtualClock(),
             on_exit=self._exited,
-            hooks=Hooks(lambda _, identity: self.mains.append(identity.pid), lambda path: self.cgroup),
+            hooks=Hooks(
+                on_main=lambda _, identity: self.mains.append(identity.pid),
+                on_unkillable=lambda _, pids: self.unkillable.append(pids),
+                cgroups=lambda path: self.cgroup,
+            ),
         )
         self.process.init(spec_of(**changes))
 
@@ -161,6 +166,7 @@ def test_unkillable_is_reported_with_pids_and_may_still_end() -> None:
         assert await world.process.wait_gone() == StopOutcome(StopResult.FAILED, (pid,))
         assert asyncio.get_running_loop().time() == START + 3
         assert world.process.state is State.UNKILLABLE
+        assert world.unkillable == [(pid,)]
         # Who asks now is told at once; nothing may be started beside it.
         assert await world.process.wait_gone() == StopOutcome(StopResult.FAILED, (pid,))
         with pytest.raises(Busy):
@@ -500,7 +506,7 @@ def test_adopt_main_takes_members_only() -> None:
         world.process.stop()
         assert await world.process.wait_gone() == STOPPED
         assert world.os.signals(first + 1) == [signal.SIGTERM]
-        assert world.os.living() == [stranger]
+        assert world.os.living() == [stranger, stranger + 1, stranger + 2]
         assert world.os.open_handles == 0
 
     history(check)
