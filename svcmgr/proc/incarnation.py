@@ -17,7 +17,7 @@ from typing import Protocol
 import attrs
 
 from svcmgr.clock import Clock
-from svcmgr.errors import NotPermitted, NotRunning
+from svcmgr.errors import Busy, NotPermitted, NotRunning
 from svcmgr.proc.identity import ExitStatus, Identity
 from svcmgr.proc.osapi import Handle, Os
 from svcmgr.proc.spec import ProcSpec
@@ -172,16 +172,14 @@ class Incarnation:
         status = self._status
         if not self.spec.forks or self.state is not State.RUNNING or (status is not None and not status.clean):
             return False
-        found = self._find(fresh=False)
-        if not found:
-            return False
-        named = self._world.os.read_pidfile(self.spec)
-        chosen = min(found, key=lambda who: (who.pid != named, who.start_ticks, who.pid))
-        handle = self._world.os.open(chosen)
-        if handle is None:
-            return self._forked_away()
-        self._take_main(handle)
-        return True
+        for fresh in (False, True):  # a daemon forks more than once; what was seen may have gone already
+            named = self._world.os.read_pidfile(self.spec)
+            found = sorted(self._find(fresh=fresh), key=lambda who: (who.pid != named, who.start_ticks, who.pid))
+            for who in found:
+                if (handle := self._world.os.open(who)) is not None:
+                    self._take_main(handle)
+                    return True
+        return False
 
     def _take_main(self, handle: Handle) -> None:
         world, old, was_alive = self._world, self.main, self.alive
@@ -249,12 +247,14 @@ class Incarnation:
         return found
 
     def _gather(self, *, fresh: bool) -> bool:
-        """Hold every member. Returns whether one vanished meanwhile."""
+        """Hold every member. Returns whether one could not be held: most likely it vanished meanwhile."""
         vanished = False
         for who in self._find(fresh=fresh):
             if who.pid in self._members:
                 continue
-            handle = self._world.os.open(who)
+            handle = None
+            with contextlib.suppress(Busy):  # no descriptor left: look again later
+                handle = self._world.os.open(who)
             if handle is None:
                 vanished = True
             else:

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import attrs
 
-from svcmgr.errors import NotPermitted, PidfileUnusable, SpawnFailed
+from svcmgr.errors import Busy, NotPermitted, PidfileUnusable, SpawnFailed
 from svcmgr.fsutil import make_dir
 from svcmgr.proc import linux, pidfile, procfs
 from svcmgr.proc.census import Census
@@ -26,6 +26,9 @@ from svcmgr.proc.identity import ExitStatus, Identity
 from svcmgr.proc.launch import launch, seal_descriptors
 from svcmgr.proc.spec import Marker, ProcSpec
 from svcmgr.proc.tree import Tree
+
+#: No process has the number, or it is the number of a thread (EINVAL, since Linux 6.15 ENOENT).
+_NO_SUCH_PROCESS = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
 
 
 @attrs.frozen
@@ -88,7 +91,10 @@ class Os(Protocol):
         ...
 
     def open(self, identity: Identity) -> Handle | None:
-        """Hold this very process; None when it is dead, whoever has its number now."""
+        """Hold this very process; None when it is dead, whoever has its number now.
+
+        Raises Busy when no descriptor is left for it.
+        """
         ...
 
     def close(self, handle: Handle) -> None:
@@ -250,12 +256,16 @@ class RealOs:
             return None
         try:
             pidfd = os.pidfd_open(identity.pid)
-        except (ProcessLookupError, ValueError, OverflowError):
+        except (ValueError, OverflowError):
             return None
         except OSError as error:
-            if error.errno == errno.EINVAL:  # a thread, not a process
+            if error.errno in _NO_SUCH_PROCESS:
                 return None
-            raise
+            raise Busy(
+                f"cannot watch process {identity.pid}: {error.strerror} (errno {error.errno}); "
+                "raise the limit of open files (nofile) of svcmgrd",
+                pid=identity.pid,
+            ) from error
         # Compared only now: the descriptor holds whoever has the number, and it has to be the right one.
         found = procfs.stat(identity.pid)
         if found is None or found.dead or found.start_ticks != identity.start_ticks:
@@ -280,7 +290,10 @@ class RealOs:
         # The exited process keeps its pidfd readable; reaping adds a hang-up (Linux 6.15), which an epoll set
         # that asks for nothing reports alone.
         loop = asyncio.get_running_loop()
-        hangup = select.epoll()
+        try:
+            hangup = select.epoll()
+        except OSError:
+            return lambda: None  # no descriptor left; who asks does not wait for ever
         hangup.register(handle.pidfd, 0)
 
         def give_up() -> None:
@@ -319,7 +332,7 @@ class RealOs:
         try:
             info = os.waitid(os.P_PIDFD, handle.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
-            return linux.pidfd_exit_status(handle.pidfd)
+            return linux.pidfd_exit_status(handle.pidfd) or _unreaped_status(handle.identity)
         return None if info is None else _exit_status(info)
 
     def reap(self, handle: Handle) -> None:
@@ -380,14 +393,14 @@ class RealOs:
         found = procfs.stat(main.pid)
         # A session is a mark only if the process leads it; else it is its parent's, for example a login.
         leads = found is not None and found.session == main.pid
-        heirs = self._census.heirs(main)
         return Tree(
             main=main,
             since=main.start_ticks,
             sessions=frozenset({main.pid} if leads else ()),
             marker=marker,
-            ours=os.getpid() in heirs,
-            heirs=heirs,
+            # With another ancestor in between, that one may be a subreaper too, and closer.
+            ours=found is not None and found.ppid == os.getpid(),
+            heirs=self._census.heirs(main),
         )
 
     def members(self, tree: Tree, *, main_alive: bool, fresh: bool = False) -> list[Identity]:
@@ -427,3 +440,9 @@ def _is_child(handle: Handle) -> bool:
 
 def _ignore(_number: int, _frame: object) -> None:
     return
+
+
+def _unreaped_status(identity: Identity) -> ExitStatus | None:
+    """How a stranger's child ended, while its parent is slow to reap it."""
+    status = procfs.zombie_status(identity.pid, identity.start_ticks)
+    return None if status is None else ExitStatus.from_wait(status)
