@@ -351,10 +351,16 @@ def test_a_storm_of_exits_does_not_cost_us_another_signal(tmp_path: Path) -> Non
     run(tmp_path, check)
 
 
+def zombie() -> int:
+    """A dead child of ours that nobody has reaped."""
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+
+
 def test_an_orphan_that_ends_while_we_start_something_is_reaped(tmp_path: Path) -> None:
     async def check(it: Host) -> None:
-        stranger = os.posix_spawn("/bin/true", ["true"], {})
-        os.waitid(os.P_PID, stranger, os.WEXITED | os.WNOWAIT)
+        stranger = zombie()
         # Its SIGCHLD is pending, and starting a program has to unblock all signals for a moment.
         it.process("a", ("/bin/sleep", "1000")).spawn()
         await until(lambda: it.reaped, "the stranger reaped")
