@@ -33,7 +33,7 @@ class Api:
         self._commander = commander
         self._registry = registry
         self._info = info
-        self._rows = RowCache(supervisor.services)
+        self._rows = RowCache(supervisor.services, commander.enabled)
 
     def verbs(self) -> dict[str, Verb]:
         """Name -> handler; what each does is said in svcmgr.host.wire."""

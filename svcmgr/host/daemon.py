@@ -68,6 +68,8 @@ class Daemon:
 
     async def run(self) -> int:
         """Serve until told to end. Raises SecondDaemon, StorageFailed; daemons are never touched by either."""
+        os.chdir("/")  # hold no file system busy, and start services that ask for nothing else the cheap way
+        os.umask(0o022)
         self._make_dirs()
         try:
             lock = PidfileLock(self.layout.daemon_pidfile)

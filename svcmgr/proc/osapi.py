@@ -332,7 +332,7 @@ class RealOs:
         try:
             info = os.waitid(os.P_PIDFD, handle.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
-            return linux.pidfd_exit_status(handle.pidfd)
+            return linux.pidfd_exit_status(handle.pidfd) or _unreaped_status(handle.identity)
         return None if info is None else _exit_status(info)
 
     def reap(self, handle: Handle) -> None:
@@ -440,3 +440,9 @@ def _is_child(handle: Handle) -> bool:
 
 def _ignore(_number: int, _frame: object) -> None:
     return
+
+
+def _unreaped_status(identity: Identity) -> ExitStatus | None:
+    """How a stranger's child ended, while its parent is slow to reap it."""
+    status = procfs.zombie_status(identity.pid, identity.start_ticks)
+    return None if status is None else ExitStatus.from_wait(status)

@@ -7,11 +7,12 @@ back as another event.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from svcmgr.conn import Connected, ConnEvent, Disconnected, Hung, Recovered
-from svcmgr.errors import PidfileHeld, PidfileUnusable, SpawnFailed, StopFailed, SvcmgrError
+from svcmgr.errors import StopFailed, SvcmgrError
 from svcmgr.proc import ExitStatus, Identity, ProcSpec
 from svcmgr.proc.logread import tail
 from svcmgr.svc import events, launch
@@ -20,6 +21,10 @@ from svcmgr.svc.lifecycle import Cause, Do, Ending, Ev, Goal, State
 from svcmgr.svc.readying import Readying
 from svcmgr.svc.spec import ReadyKind
 
+#: What can be over by itself (fork(2), open(2)): trying again makes sense. Everything else needs the operator.
+_TRANSIENT = frozenset(
+    {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.ETXTBSY, errno.EIO}
+)
 #: How much of the log is kept with an exit.
 _TAIL_LINES = 10
 _TAIL_BYTES = 2000
@@ -113,9 +118,8 @@ class Flow(Answers):
 
     def _spawn_failed(self, error: SvcmgrError) -> None:
         self.incarnation = max(self.incarnation, 1)
-        permanent = not (isinstance(error, SpawnFailed) and error.details.get("transient"))
-        held = isinstance(error, PidfileHeld | PidfileUnusable)
-        event = self.lifecycle.spawn_failed_event(permanent=permanent or held, now=self.seams.clock.monotonic())
+        permanent = error.details.get("errno") not in _TRANSIENT
+        event = self.lifecycle.spawn_failed_event(permanent=permanent, now=self.seams.clock.monotonic())
         self.seams.listener.emit(events.SpawnFailed(self.key, error.message))
         self.seams.listener.post(lambda: self._failed_to_spawn(event, error.message))
 
