@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import attrs
 
 from svcmgr.errors import BadInput
+from svcmgr.paths import SOCKET_PATH_MAX
 from svcmgr.svc.backoff import BackoffSpec
 from svcmgr.svc.graph import Links
 from svcmgr.svc.lifecycle import Restart
@@ -78,6 +80,11 @@ class Readiness:
             return cls(kind, host.strip("[]"), int(port))
         if kind is not ReadyKind.COMMAND and not rest.startswith("/"):
             raise BadInput(f"cannot use readiness {text!r}: the path must be absolute")
+        if kind is ReadyKind.UNIX and len(os.fsencode(rest)) > SOCKET_PATH_MAX:
+            raise BadInput(
+                f"cannot use readiness {text!r}: its path has {len(os.fsencode(rest))} bytes, "
+                f"a socket address holds {SOCKET_PATH_MAX}"
+            )
         return cls(kind, rest)
 
     def __str__(self) -> str:
