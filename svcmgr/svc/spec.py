@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,10 +79,10 @@ class Readiness:
             return cls(kind, host.strip("[]"), int(port))
         if kind is not ReadyKind.COMMAND and not rest.startswith("/"):
             raise BadInput(f"cannot use readiness {text!r}: the path must be absolute")
-        if kind is ReadyKind.UNIX and len(os.fsencode(rest)) > SOCKET_PATH_MAX:
+        size = len(rest.encode(errors="surrogateescape"))
+        if kind is ReadyKind.UNIX and size > SOCKET_PATH_MAX:
             raise BadInput(
-                f"cannot use readiness {text!r}: its path has {len(os.fsencode(rest))} bytes, "
-                f"a socket address holds {SOCKET_PATH_MAX}"
+                f"cannot use readiness {text!r}: its path has {size} bytes, a socket address holds {SOCKET_PATH_MAX}"
             )
         return cls(kind, rest)
 
