@@ -1,7 +1,7 @@
 """Starting services: acceptance cases 1 to 11, by the true command line against a true svcmgrd.
 
-The numbers are those of the list of acceptance cases that this directory's ``test_acceptance_*`` files follow. Cases that
-are kept elsewhere, since they need no true process or say more with a fake clock:
+The numbers are those of the list of acceptance cases that the ``test_acceptance_*`` files follow. Cases that are kept
+elsewhere too, since they need no true process or say more with a fake clock:
 
 ====  ==============================================================================================
 case  where
@@ -20,7 +20,7 @@ import pytest
 
 from svcmgr.conn.blocking import BlockingClient
 from svcmgr.proc import pidfile
-from tests.kit.rootdir import CLOCKD, alive, py, sh, until
+from tests.kit.rootdir import CLOCKD, alive, sh, until
 
 
 def test_case_01_start_on_a_clean_tree(bare):
@@ -47,7 +47,7 @@ def test_case_02_a_second_start_leaves_the_first_alone(root):
 
 def test_case_03_ten_parallel_starts(root):
     root.add(
-        "web", sh("sleep 0.3; touch %s/up; exec sleep 600" % root.scratch), ready=f"command:test -e {root.scratch}/up"
+        "web", sh(f"sleep 0.3; touch {root.scratch}/up; exec sleep 600"), ready=f"command:test -e {root.scratch}/up"
     )
     callers = [root.popen("start", "--json", "web") for _ in range(10)]
     answers = [caller.communicate(timeout=30)[0] for caller in callers]
@@ -187,7 +187,7 @@ def test_start_takes_what_a_service_requires_along(root):
 def test_a_start_that_is_interrupted_goes_on_without_its_caller(root):
     root.add(
         "web",
-        py("import time; time.sleep(0.4); open(r'%s/up','w'); time.sleep(600)" % root.scratch),
+        sh(f"sleep 0.4; touch {root.scratch}/up; exec sleep 600"),
         ready=f"command:test -e {root.scratch}/up",
     )
     caller = root.popen("start", "web")
