@@ -18,7 +18,7 @@ import attrs
 
 from svcmgr.errors import NotPermitted, PidfileHeld, SpawnFailed
 from svcmgr.proc.identity import ExitStatus, Identity
-from svcmgr.proc.osapi import Handle
+from svcmgr.proc.seam import Handle
 from svcmgr.proc.spec import Marker, ProcSpec
 from svcmgr.proc.tree import Tree, spawned
 
