@@ -19,7 +19,6 @@ import pytest
 
 from svcmgr.errors import Busy, NotRunning, PidfileHeld, PidfileUnusable, SpawnFailed, StorageFailed
 from svcmgr.proc import ExitStatus, StopResult, procfs
-from svcmgr.proc import osapi as osapi_module
 from tests.kit.procs import PYTHON, Host, host, open_descriptors, py, running, sh, until
 
 FACTS = py(
@@ -296,7 +295,7 @@ def test_a_child_that_cannot_be_watched_is_killed(tmp_path: Path, monkeypatch: p
                 assert time.monotonic() < end
             raise OSError(24, "Too many open files")
 
-        monkeypatch.setattr(osapi_module.os, "pidfd_open", refuse)
+        monkeypatch.setattr(os, "pidfd_open", refuse)
         with pytest.raises(SpawnFailed, match="cannot be watched"):
             process.spawn()
         monkeypatch.undo()
