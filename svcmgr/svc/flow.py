@@ -99,7 +99,8 @@ class Flow(Answers):
         extra = {**self.environment(), **self.readying.environment()}
         env = launch.environment(self.spec, self.seams.environ, marker, extra)
         forks = Path(self.ready().target) if self.ready().kind is ReadyKind.PIDFILE else None
-        return launch.process_spec(self.spec, layout, argv, env, volfile=volfile, speaks=self.speaks, forks=forks)
+        place = launch.Place(self.seams.layout, self.seams.cgroups, volfile, forks)
+        return launch.process_spec(self.spec, place, argv, env, speaks=self.speaks)
 
     def probe_spec(self, argv: tuple[str, ...]) -> ProcSpec:
         """A readiness command: it runs as the service does and writes to its log."""
