@@ -11,11 +11,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# What the tests use beside Python: "command:Debian package". python3-venv has no command; .ci/packages looks for it.
-PACKAGES := gcc:gcc ps:procps redis-server:redis-server
+# What tests and benchmarks use beside Python: "command or file:Debian package". The module venv is looked for as well.
+PACKAGES := gcc:gcc /usr/include/stdio.h:libc6-dev ps:procps redis-server:redis-server
 
 # Modules of benchmarks/ that `make bench` runs, in this order.
-BENCHMARKS :=
+BENCHMARKS := supervise rpc_roundtrip spawn log_throughput
 
 .PHONY: run test check lint bench clean packages
 .NOTPARALLEL:

@@ -181,7 +181,7 @@ def test_swallowing(build, clause, body, swallowed):
 
 
 def test_only_coroutines_are_cancelled(build):
-    text = "async def f():\n    def g():\n        try:\n            h()\n        except CancelledError:\n            return\n"
+    text = "async def f():\n  def g():\n    try:\n      h()\n    except CancelledError:\n      return\n"
     assert rules.swallowers(build(engine=text)) == []
 
 

@@ -21,26 +21,23 @@ class RowCache:
     def __init__(self, services: Mapping[str, Service], enabled: Callable[[Service], bool]) -> None:
         self._services = services
         self._enabled = enabled
-        self._rows: dict[str, tuple[Service, int, msgspec.Raw]] = {}
+        self._rows: dict[tuple[str, bool], tuple[Service, int, msgspec.Raw]] = {}
         self._encode = msgspec.msgpack.Encoder().encode
 
     def rows(self, names: Iterable[str], *, paths: bool) -> list[Any]:
         """Rows for ``names`` in that order; names without a service are left out."""
-        if paths:
-            found = (s for n in names if (s := self._services.get(n)) is not None)
-            return [row(s, enabled=self._enabled(s), paths=True) for s in found]
-        return [raw for n in names if (raw := self._row(n)) is not None]
+        return [raw for n in names if (raw := self._row((n, paths))) is not None]
 
-    def _row(self, name: str) -> msgspec.Raw | None:
-        service = self._services.get(name)
+    def _row(self, key: tuple[str, bool]) -> msgspec.Raw | None:
+        service = self._services.get(key[0])
         if service is None:
-            self._rows.pop(name, None)
+            self._rows.pop(key, None)
             return None
-        kept = self._rows.get(name)
+        kept = self._rows.get(key)
         if kept is not None and kept[0] is service and kept[1] == service.version:
             return kept[2]
-        raw = msgspec.Raw(self._encode(row(service, enabled=self._enabled(service), paths=False)))
-        self._rows[name] = (service, service.version, raw)
+        raw = msgspec.Raw(self._encode(row(service, enabled=self._enabled(service), paths=key[1])))
+        self._rows[key] = (service, service.version, raw)
         return raw
 
 

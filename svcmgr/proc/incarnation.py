@@ -19,7 +19,7 @@ import attrs
 from svcmgr.clock import Clock
 from svcmgr.errors import Busy, NotPermitted, NotRunning
 from svcmgr.proc.identity import ExitStatus, Identity
-from svcmgr.proc.osapi import Handle, Os
+from svcmgr.proc.seam import Handle, Os
 from svcmgr.proc.spec import ProcSpec
 from svcmgr.proc.stopper import Effect, Event, State, Stopper, StopResult
 from svcmgr.proc.tree import Tree

@@ -214,8 +214,8 @@ def _start(spec: ProcSpec, log: int, **how: Any) -> subprocess.Popen[bytes]:
         env=spec.env,
         umask=spec.umask,
         start_new_session=True,
-        # Python opens everything close-on-exec, and what svcmgrd inherited is marked so (seal_descriptors). Closing one by
-        # one in the child would cost a system call per service that runs: five hundred for the last of five hundred.
+        # Python opens everything close-on-exec, and what svcmgrd inherited is marked so (seal_descriptors). Closing one
+        # by one in the child would cost a system call per service that runs: five hundred for the last of five hundred.
         close_fds=False,
         **how,
     )

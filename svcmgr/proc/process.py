@@ -16,7 +16,7 @@ from svcmgr.clock import Clock
 from svcmgr.errors import BadInput, Busy, NotRunning
 from svcmgr.proc.identity import ExitStatus, Identity
 from svcmgr.proc.incarnation import Cgroup, Incarnation, World
-from svcmgr.proc.osapi import Handle, Os
+from svcmgr.proc.seam import Handle, Os
 from svcmgr.proc.spec import ProcSpec
 from svcmgr.proc.stopper import State, StopOutcome, StopResult
 from svcmgr.proc.tree import Tree, spawned

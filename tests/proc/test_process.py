@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import inspect
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -18,8 +19,10 @@ from svcmgr.proc import (
     ExitStatus,
     Hooks,
     Identity,
+    Os,
     Process,
     ProcSpec,
+    RealOs,
     Reaper,
     State,
     StopOutcome,
@@ -103,6 +106,18 @@ class World:
 
 def history(check: Callable[[], Coroutine[Any, Any, None]]) -> None:
     run(check())
+
+
+def test_the_fake_keeps_to_the_seam() -> None:
+    methods = [name for name in vars(Os) if not name.startswith("_")]
+    assert len(methods) > 20
+    for name in methods:
+        wanted = list(inspect.signature(getattr(Os, name)).parameters.values())
+        for system in (FakeOs, RealOs):
+            given_ = list(inspect.signature(getattr(system, name)).parameters.values())
+            assert [(one.name, one.kind, one.default) for one in given_] == [
+                (one.name, one.kind, one.default) for one in wanted
+            ], f"{system.__name__}.{name}"
 
 
 def test_spawn_and_exit() -> None:

@@ -115,14 +115,14 @@ def test_exit_status_of_a_process_that_is_not_our_child(tmp_path: Path, script: 
     run(tmp_path, check)
 
 
-def test_a_parent_that_does_not_reap_hides_the_status_but_not_the_exit(tmp_path: Path) -> None:
+def test_a_parent_that_does_not_reap_hides_nothing(tmp_path: Path) -> None:
     async def check(it: Host, parent: Foster) -> None:
         identity = await parent.start("a", sh("exec sleep 1000"))
         process = it.process("a", ("/bin/false",))
         assert process.adopt(identity)
         begin = time.monotonic()
         process.signal(signal.SIGKILL)
-        assert await it.exit_of("a") == ExitStatus()
+        assert await it.exit_of("a") == ExitStatus(signal=9)
         assert time.monotonic() - begin < 2
         # It is a zombie now, and a zombie is dead.
         assert Path(f"/proc/{identity.pid}/stat").read_text().split(") ")[1][0] == "Z"
