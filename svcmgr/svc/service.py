@@ -158,7 +158,7 @@ class Service(Flow):
         self._disarm()
         if self.readying is not None:
             self.readying.close()
+        if self.process is not None:
+            self.process.detach()  # first: that we hang up is no news about the daemon
         if self.conn is not None:
             await self.conn.term()
-        if self.process is not None:
-            self.process.detach()

@@ -19,11 +19,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import tomli_w
 
 from svcmgr import paths
 from svcmgr.conn.blocking import BlockingClient
 from svcmgr.errors import SvcmgrError
+from svcmgr.host.wire import StatusReply, StatusRequest
 from svcmgr.proc import procfs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -203,9 +205,11 @@ class Root:
         return {o["name"]: o for o in self.call(verb, names=list(names), **params)["outcomes"]}
 
     def row(self, name: str) -> dict[str, Any]:
-        """The service in ``status``, with paths."""
-        (row,) = self.call("status", names=[name], paths=True)["services"]
-        return dict(row)
+        """The service in ``status``, with paths; every key is there."""
+        with self.client() as client:
+            (row,) = client.call("status", StatusRequest([name], paths=True), type=StatusReply).services
+        last = msgspec.structs.asdict(row.last_exit) if row.last_exit is not None else None
+        return {**msgspec.structs.asdict(row), "last_exit": last}
 
     def state(self, name: str) -> str:
         return str(self.row(name)["state"])
@@ -215,7 +219,7 @@ class Root:
 
         def pid() -> int | None:
             row = self.row(name)
-            return row.get("pid") if row["status"] == "online" else None
+            return row["pid"] if row["status"] == "online" else None
 
         found: int = until(pid, f"{name} online")
         return found

@@ -89,7 +89,7 @@ def test_case_06_a_daemon_that_never_becomes_ready_is_ended(root):
     assert outcome["result"] == "failed"
     assert "0.3 s" in outcome["text"]
     assert not root.processes("web")
-    assert root.row("web").get("pid") is None
+    assert root.row("web")["pid"] is None
 
 
 @pytest.mark.parametrize("number", ["dead", "garbage", "empty"])

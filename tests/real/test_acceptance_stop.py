@@ -46,7 +46,7 @@ def test_case_13_a_stop_returns_when_nothing_is_left(root):
     assert pidfile.owner(root.layout.service_pidfile("clock")) is None
     assert not os.path.exists(row["pidfile"])
     after = root.row("clock")
-    assert (after["state"], after["status"], after.get("pid")) == ("down", "down", None)
+    assert (after["state"], after["status"], after["pid"]) == ("down", "down", None)
     assert after["last_exit"]["code"] == 0
 
 
@@ -180,7 +180,7 @@ def test_case_19_a_forking_daemon_whose_pidfile_names_a_stranger_is_not_believed
         "web", sh("(setsid sleep 600 &)"), ready=f"pidfile:{path}", start_timeout=0.5, restart="never", stop_grace=0.3
     )
     root.act("start", "web")
-    assert root.row("web").get("pid") != stranger.pid
+    assert root.row("web")["pid"] != stranger.pid
     root.cli("stop", "web")
     assert not root.processes("web")
     assert stranger.unharmed()
@@ -206,7 +206,8 @@ def test_case_19_a_ledger_that_names_a_stranger_is_not_believed(root):
 
 def test_case_19_a_pidfile_that_a_stranger_has_locked_refuses_the_start_and_names_it(root):
     lock = py(
-        "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX); open(sys.argv[2], 'w'); time.sleep(600)",
+        "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.lockf(f, 2); "
+        "open(sys.argv[2], 'w'); time.sleep(600)",
         str(root.layout.service_pidfile("clock")),
         str(root.scratch / "locked"),
     )
