@@ -52,7 +52,7 @@ CONFINED = {
     "click": {"svcmgr.cli"},
     "rich": set[str](),
     "tomli_w": {"svcmgr.host.definitions"},
-    "tomllib": {"svcmgr.host.definitions", "svcmgr.cli.definition"},
+    "tomllib": {"svcmgr.host.definitions", "svcmgr.host.offline", "svcmgr.cli.definition"},
     "importlib.metadata": {"svcmgr.svc.registry"},
     "ctypes": {"svcmgr.proc.linux", "svcmgr.proc.filerange", "svcmgr.proc.inotify"},
     "time": {"svcmgr.clock"},

@@ -135,9 +135,9 @@ def block(service: dict[str, Any]) -> list[str]:
 
 
 def tail_lines(service: dict[str, Any]) -> list[str]:
-    """The last lines a service that is not up wrote before it ended; empty otherwise."""
+    """The last lines a service without a process wrote before it ended; empty otherwise."""
     end = service["last_exit"]
-    if service["status"].lower() in UP or end is None or not end["log_tail"]:
+    if service["pid"] is not None or end is None or not end["log_tail"]:
         return []
     return [f"{clean(service['name'])} wrote before it ended:", *indented(end["log_tail"])]
 

@@ -222,6 +222,18 @@ def _inode(path: str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def remove_left(path: str | os.PathLike[str]) -> bool:
+    """Remove the socket file of a server that was killed; whether that was done.
+
+    What somebody serves, or is no socket, stays. Raises nothing: who bind(2)s there next says what is wrong.
+    """
+    try:
+        _remove_stale(os.fspath(path))
+    except (SvcmgrError, OSError):
+        return False
+    return True
+
+
 def _remove_stale(path: str) -> None:
     try:
         status = os.stat(path, follow_symlinks=False)

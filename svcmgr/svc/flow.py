@@ -11,7 +11,7 @@ import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from svcmgr.conn import Connected, ConnEvent, Disconnected, Hung, Recovered
+from svcmgr.conn import Connected, ConnEvent, Disconnected, Hung, Recovered, remove_left
 from svcmgr.errors import StopFailed, SvcmgrError
 from svcmgr.proc import ExitStatus, Identity, ProcSpec
 from svcmgr.proc.logread import tail
@@ -144,6 +144,8 @@ class Flow(Answers):
             self.conn.disconnect()
         if self.readying is not None:
             self.readying.close()
+        if self.socket is not None:
+            remove_left(self.socket)  # a daemon that was killed could not do it
         wanted = self.lifecycle.cause in (Cause.OPERATOR, Cause.RESTART)
         last_words = "" if wanted else self._log_tail()
         self.last_exit = LastExit(self.seams.clock.utc(), status, uptime, last_words)

@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 
 from svcmgr.errors import BadInput
+from svcmgr.paths import SOCKET_PATH_MAX
 from svcmgr.svc.backoff import BackoffSpec
 from svcmgr.svc.graph import Links
 from svcmgr.svc.lifecycle import Restart
@@ -78,6 +79,11 @@ class Readiness:
             return cls(kind, host.strip("[]"), int(port))
         if kind is not ReadyKind.COMMAND and not rest.startswith("/"):
             raise BadInput(f"cannot use readiness {text!r}: the path must be absolute")
+        size = len(rest.encode(errors="surrogateescape"))
+        if kind is ReadyKind.UNIX and size > SOCKET_PATH_MAX:
+            raise BadInput(
+                f"cannot use readiness {text!r}: its path has {size} bytes, a socket address holds {SOCKET_PATH_MAX}"
+            )
         return cls(kind, rest)
 
     def __str__(self) -> str:

@@ -144,6 +144,21 @@ class FakeOs:
         self.processes[pid] = FakeProcess(identity, 1, pid, Program(), None)
         return identity
 
+    # --- Os: our own standing --------------------------------------------------------------------
+
+    def become_subreaper(self) -> None:
+        pass
+
+    def boot_id(self) -> str:
+        return BOOT
+
+    def marked(self, root: str) -> dict[str, list[Identity]]:
+        found: dict[str, list[Identity]] = {}
+        for process in self.processes.values():
+            if process.alive and process.marker is not None and process.marker.root == root:
+                found.setdefault(process.marker.service, []).append(process.identity)
+        return found
+
     # --- Os: files -------------------------------------------------------------------------------
 
     def make_dirs(self, spec: ProcSpec) -> None:
