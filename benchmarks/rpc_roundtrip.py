@@ -51,7 +51,8 @@ def status_of(count: int) -> StatusReply:
         )
         for number in range(count)
     ]
-    return StatusReply(DaemonInfo(1, "0.1.0", 1, 1.76e9, "", 1.0, "admin"), rows)
+    daemon = DaemonInfo(1, "0.1.0", 1, 1.76e9, "", 1.0, "admin")
+    return StatusReply(svcmgrd=daemon, monotonic=1.0, services=rows)
 
 
 async def nothing(request: None, ctx: CallContext) -> None:

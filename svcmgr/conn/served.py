@@ -6,13 +6,15 @@ import asyncio
 import inspect
 import math
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from svcmgr.clock import Clock
 from svcmgr.conn import inbound as ib
 from svcmgr.conn.alarm import Alarm
 from svcmgr.conn.frame import CONNECTION_FAULT_ID, Call, Cast, Fault, Frame, Reply, encode
+from svcmgr.conn.terms import ServerSpec
 from svcmgr.conn.transport import Link
-from svcmgr.conn.verbs import Access, CallContext, Verb
+from svcmgr.conn.verbs import Access, CallContext, Verb, VerbTable
 from svcmgr.errors import (
     BadInput,
     ConnectionFault,
@@ -25,17 +27,45 @@ from svcmgr.errors import (
     TooManyConnections,
 )
 
-if TYPE_CHECKING:
-    from svcmgr.conn.server import Server
-
 #: How long a refused peer has to read the reason before the socket is closed under it.
 LAST_WORDS = 1.0
+
+
+class Keeper(Protocol):
+    """What a served link needs of its server."""
+
+    spec: ServerSpec
+    clock: Clock
+    verbs: VerbTable
+    inbound_spec: ib.InboundSpec
+    counts: dict[str, int]
+    closed: bool
+
+    def admit(self, link: ServedLink) -> int:
+        """Take a link into the set; gives how many there are now, those that are being refused included."""
+        ...
+
+    def forget(self, link: ServedLink) -> None:
+        """The link is gone."""
+        ...
+
+    def subscribe(self, link: ServedLink, topic: str) -> None:
+        """From now on events of ``topic`` go to ``link``."""
+        ...
+
+    def unsubscribe(self, link: ServedLink, topic: str) -> None:
+        """They do no longer."""
+        ...
+
+    def adopt(self, task: asyncio.Task[None]) -> None:
+        """Own a handler's task until it ends."""
+        ...
 
 
 class ServedLink:
     """Handler of one accepted link; also what handlers subscribe through."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Keeper) -> None:
         self.topics: set[str] = set()
         self.gone = asyncio.Event()
         self._server = server

@@ -33,7 +33,7 @@ def status(layout: Layout) -> list[wire.ServiceRow]:
     intent = _intent(layout)
     facts = _facts(layout)
     names = sorted({*facts, *intent.goals, *(p.stem for p in layout.definitions.glob("*.toml"))})
-    return [_row(layout, name, intent.goals.get(name, "down"), facts.get(name, Fact(name))) for name in names]
+    return [_row(layout, name, intent, facts.get(name, Fact(name))) for name in names]
 
 
 def _intent(layout: Layout) -> Intent:
@@ -50,8 +50,19 @@ def _facts(layout: Layout) -> dict[str, Fact]:
         return {}
 
 
-def _row(layout: Layout, name: str, goal: str, fact: Fact) -> wire.ServiceRow:
+def _defined(layout: Layout, name: str) -> dict[str, object]:
+    """The definition as it stands, as far as it can be read: it is svcmgrd that checks it."""
+    import tomllib
+
+    try:
+        return tomllib.loads(read_limited(layout.definitions / f"{name}.toml", FILE_LIMIT).decode())
+    except (OSError, BadInput, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return {}
+
+
+def _row(layout: Layout, name: str, intent: Intent, fact: Fact) -> wire.ServiceRow:
     pid = _living(layout, name, fact)
+    defined = _defined(layout, name)
     last = None
     if fact.exit_at:
         last = wire.Exit(fact.exit_at, fact.exit_code, None, fact.exit_core, fact.exit_uptime, fact.exit_tail)
@@ -59,12 +70,13 @@ def _row(layout: Layout, name: str, goal: str, fact: Fact) -> wire.ServiceRow:
             last = msgspec.structs.replace(last, signal=_signal_name(fact.exit_signal))
     return wire.ServiceRow(
         name=name,
-        kind=fact.kind or "?",
-        goal=goal,
+        kind=str(defined.get("kind") or fact.kind or "command"),
+        goal=intent.goals.get(name, "down"),
         state="running" if pid else "down",
         status="unsupervised" if pid else "down",
         since=fact.at if pid else fact.exit_at,
         instance=name.partition("@")[2] or None,
+        enabled=intent.enabled.get(name, bool(defined.get("enabled", True))),
         pid=pid,
         started=fact.mono if pid and pid == fact.pid else None,
         restarts=fact.restarts,

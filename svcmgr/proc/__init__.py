@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from svcmgr.proc.identity import ExitStatus as ExitStatus
     from svcmgr.proc.identity import Identity as Identity
     from svcmgr.proc.incarnation import Cgroup as Cgroup
-    from svcmgr.proc.osapi import Handle as Handle
-    from svcmgr.proc.osapi import Os as Os
     from svcmgr.proc.osapi import RealOs as RealOs
     from svcmgr.proc.process import Hooks as Hooks
     from svcmgr.proc.process import Process as Process
     from svcmgr.proc.reaper import Reaper as Reaper
+    from svcmgr.proc.seam import Handle as Handle
+    from svcmgr.proc.seam import Os as Os
     from svcmgr.proc.spec import MARK_ROOT as MARK_ROOT
     from svcmgr.proc.spec import MARK_SERVICE as MARK_SERVICE
     from svcmgr.proc.spec import Marker as Marker
@@ -33,11 +33,11 @@ _WHERE = {
     "MARK_SERVICE": "spec",
     "Cgroup": "incarnation",
     "ExitStatus": "identity",
-    "Handle": "osapi",
+    "Handle": "seam",
     "Hooks": "process",
     "Identity": "identity",
     "Marker": "spec",
-    "Os": "osapi",
+    "Os": "seam",
     "ProcSpec": "spec",
     "Process": "process",
     "RealOs": "osapi",

@@ -43,9 +43,15 @@ def collapse(fd: int, offset: int, length: int) -> None:
 def flush(fd: int, offset: int, length: int = 0) -> None:
     """Write dirty pages of the range (0: to the end of file) and wait for them. Metadata stays as it is.
 
-    Unlike fdatasync(2) this forces no journal commit, so other writers of the file system are not held up.
+    Unlike fdatasync(2) this forces no journal commit, so other writers of the file system are not held up. Where the
+    kernel does not have it, fdatasync it is. Raises OSError: the data could not be written.
     """
-    _check(_sync_file_range(fd, offset, length, _WAIT_WRITE_WAIT))
+    try:
+        _check(_sync_file_range(fd, offset, length, _WAIT_WRITE_WAIT))
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        os.fdatasync(fd)
 
 
 def can_collapse(directory: Path) -> bool:

@@ -18,8 +18,7 @@ MOVED_TO = 0x00000080
 CREATE = 0x00000100
 DELETE_SELF = 0x00000400
 MOVE_SELF = 0x00000800
-OVERFLOW = 0x00004000
-IGNORED = 0x00008000
+ONLYDIR = 0x01000000
 ONESHOT = 0x80000000
 
 _HEADER = struct.Struct("iIII")
@@ -51,8 +50,11 @@ class Inotify:
         """Drop a watch; one that the kernel has dropped already is no error."""
         self._libc.inotify_rm_watch(self._fd, watch)
 
-    def drain(self) -> Iterator[tuple[int, int]]:
-        """All events that wait, as (watch, mask); the watch is -1 when events overflowed the queue."""
+    def drain(self) -> Iterator[tuple[int, int, str]]:
+        """All events that wait, as (watch, mask, name); the watch is -1 when events overflowed the queue.
+
+        The name is that of an entry of a watched directory, else empty.
+        """
         while True:
             try:
                 data = os.read(self._fd, _READ)
@@ -61,8 +63,9 @@ class Inotify:
             at = 0
             while at < len(data):
                 watch, mask, _, name_length = _HEADER.unpack_from(data, at)
-                at += _HEADER.size + name_length
-                yield watch, mask
+                start = at + _HEADER.size
+                at = start + name_length
+                yield watch, mask, os.fsdecode(data[start:at].rstrip(b"\0"))
             if len(data) < _READ // 2:
                 return  # the queue was emptied; what comes later makes the descriptor readable again
 

@@ -9,12 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from svcmgr.proc import filerange
-from svcmgr.proc.logrecord import piece
+from svcmgr.proc.logrecord import new_piece, piece
 
 _COPY = 1 << 20
 
 
-def copy(live: int, target: Path, offset: int, length: int) -> None:
+def copy(live: int, target: Path, offset: int, length: int, *, last: bool) -> None:
+    """Make ``target`` from a range of the live file and see it on disk.
+
+    Data is written out for each file; the journal, which holds what else belongs to them, once after the last.
+    """
     status = os.fstat(live)
     # Made anew, never reused: who may write to the directory could have linked that name to any file.
     target.unlink(missing_ok=True)
@@ -24,7 +28,9 @@ def copy(live: int, target: Path, offset: int, length: int) -> None:
             os.fchown(fd, status.st_uid, status.st_gid)
         os.fchmod(fd, status.st_mode & 0o777)
         copy_range(live, fd, offset, length)
-        os.fdatasync(fd)
+        filerange.flush(fd, 0)
+        if last:
+            os.fdatasync(fd)
     finally:
         os.close(fd)
 
@@ -87,21 +93,33 @@ def _remove(path: Path) -> int:
     return size
 
 
-def new(path: Path, index: int) -> Path:
-    return path.with_name(f".{path.name}.new.{index}")
-
-
 def remove_new(path: Path, count: int) -> None:
     for index in range(1, count + 1):
         with contextlib.suppress(OSError):
-            new(path, index).unlink()
+            new_piece(path, index).unlink()
 
 
 def shift(path: Path, count: int, keep: int, checkpoint: Callable[[str], None]) -> int:
-    """Make room below for ``count`` new pieces and rename them into it. Newest last: it marks the end."""
+    """Rename ``count`` new pieces into place, after making room below the old ones; returns bytes dropped.
+
+    Can be repeated after a kill at any instant, because the order tells how far it came: old pieces move from the
+    highest on, then the new ones from the highest on. So while the highest new one is there, old ones may have to
+    move; when the lowest new one is gone, all is done.
+    """
     dropped = _prune(path, keep)
-    if not new(path, 1).exists():
+    if not new_piece(path, 1).exists():
         return dropped
+    if new_piece(path, count).exists():
+        dropped += _make_room(path, count, keep, checkpoint)
+    for index in range(count, 0, -1):
+        with contextlib.suppress(FileNotFoundError):
+            new_piece(path, index).rename(piece(path, index))
+        checkpoint("renaming")
+    return dropped
+
+
+def _make_room(path: Path, count: int, keep: int, checkpoint: Callable[[str], None]) -> int:
+    dropped = 0
     for index in range(_gap(path, count) - 1, 0, -1):
         old = piece(path, index)
         if index + count > keep:
@@ -109,8 +127,4 @@ def shift(path: Path, count: int, keep: int, checkpoint: Callable[[str], None]) 
         elif old.exists():
             old.rename(piece(path, index + count))
         checkpoint("shifting")
-    for index in range(count, 0, -1):
-        with contextlib.suppress(FileNotFoundError):
-            new(path, index).rename(piece(path, index))
-        checkpoint("renaming")
     return dropped

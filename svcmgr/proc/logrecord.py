@@ -112,6 +112,11 @@ def piece(path: Path, index: int) -> Path:
     return path.with_name(f"{path.name}.{index}")
 
 
+def new_piece(path: Path, index: int) -> Path:
+    """``.NAME.new.index``: what will be ``NAME.index``."""
+    return path.with_name(f".{path.name}.new.{index}")
+
+
 def cut_by_now(path: Path, record: Record) -> int:
     """How many bytes of the live file's head are safe in pieces, in step *truncate*.
 

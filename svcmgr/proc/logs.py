@@ -1,7 +1,7 @@
 """Keeping the logs of all services within their limits, at no cost while nobody writes.
 
-Theory of operation. Growth is noticed through one inotify descriptor. Each live file has a one-shot watch: the
-first write after arming gives one event, the next million give none. After an event the keeper waits
+Theory of operation. Growth is noticed through one inotify descriptor (see ``lognotices``): the first write to a log
+gives one event, the next million give none until the log is armed again. After an event the keeper waits
 ``check_delay`` seconds, in which it does not look at the descriptor either, then handles all logs that grew in
 one round: over the limit, rotate in a worker thread; else arm again. So the cost is bounded by two wake-ups per
 delay for any number of busy services, and is zero for idle ones.
@@ -22,7 +22,7 @@ import attrs
 
 from svcmgr.clock import Clock
 from svcmgr.errors import StorageFailed, SvcmgrError
-from svcmgr.proc.inotify import IGNORED, MODIFY, MOVE_SELF, ONESHOT, Inotify
+from svcmgr.proc.lognotices import LogNotices
 from svcmgr.proc.rotate import Rotation, Rotator
 
 #: Seconds from the first write to the look at the size. See benchmarks/log_throughput.py for what it costs writers.
@@ -30,8 +30,6 @@ CHECK_DELAY = 0.5
 #: First and longest pause before a failed rotation is tried again, in seconds.
 RETRY_FIRST = 1.0
 RETRY_MAX = 60.0
-
-_MASK = MODIFY | MOVE_SELF | ONESHOT
 
 
 @attrs.frozen
@@ -76,7 +74,6 @@ class _Log:
     max_bytes: int
     keep: int
     fresh: bool = True
-    watch: int | None = None
     retry_at: float | None = None
     pause: float = 0.0
     trouble: str | None = None
@@ -98,10 +95,9 @@ class LogKeeper:
         self._check_delay = check_delay
         self._rotator = rotator or Rotator()
         self._logs: dict[str, _Log] = {}
-        self._watches: dict[int, str] = {}
         self._due: set[str] = set()
         self._grown: set[str] = set()  # over the limit again right after a look
-        self._notices: Inotify | None = None
+        self._notices: LogNotices | None = None
         self._wake: Callable[[], None] = lambda: None
         self._closing = False
         self._statistics = KeeperStatistics()
@@ -109,9 +105,8 @@ class LogKeeper:
     def watch(self, key: str, path: Path, max_bytes: int, keep: int) -> None:
         """Keep ``path`` at about ``max_bytes`` with at most ``keep`` older pieces of that size.
 
-        The file should be there (watch after the start of its writer); one that is missing is reported and looked
-        for again. What is not a regular file, for example /dev/null, is left alone. An interrupted rotation is
-        finished first. Again for the same key: the new numbers hold, and a file that was replaced is watched anew.
+        The file may come into being later. What is not a regular file, for example /dev/null, is left alone. An
+        interrupted rotation is finished first. Again for the same key: the new numbers hold.
         """
         self.unwatch(key)
         self._logs[key] = _Log(key, path, max_bytes, keep)
@@ -120,12 +115,9 @@ class LogKeeper:
 
     def unwatch(self, key: str) -> None:
         """Forget a log; idempotent. A rotation that runs is finished."""
-        log = self._logs.pop(key, None)
-        self._due.discard(key)
-        if log is not None and log.watch is not None:
-            self._watches.pop(log.watch, None)
-            if self._notices is not None:
-                self._notices.remove(log.watch)
+        self._logs.pop(key, None)
+        if self._notices is not None:
+            self._notices.forget(key)
 
     def lossy(self, key: str) -> bool:
         """Whether the file system of this log can only copy and truncate. Raises KeyError, OSError."""
@@ -138,38 +130,36 @@ class LogKeeper:
     async def run(self) -> None:
         """Keep all logs until cancelled; then a rotation that is under way is finished first."""
         self._closing = False
-        self._notices = _inotify()
+        self._notices = _notices()
         try:
             while True:
-                await self._next()
+                gather = await self._next()
                 self._statistics.wakeups += 1
-                # Also for new logs: hundreds of services that start together make one round, after their start.
-                await asyncio.sleep(self._check_delay)
+                if gather:
+                    await asyncio.sleep(self._check_delay)
                 await self._round()
         finally:
-            self._forget_watches()
-
-    def _forget_watches(self) -> None:
-        if self._notices is not None:
-            self._notices.close()
-        self._notices = None
-        self._watches.clear()
-        for log in self._logs.values():
-            log.watch = None
-        self._due.update(self._logs)
+            if self._notices is not None:
+                self._notices.close()
+            self._notices = None
+            self._due.update(self._logs)
 
     async def _next(self) -> bool:
-        """Wait for something to do; True when it is that a log was written."""
+        """Wait for something to do; True when more of it is likely to come at once.
+
+        That is when a log was written, or a new one is to be watched: hundreds of services that start together make one
+        round, after their start.
+        """
         if self._due or self._grown:
-            return not self._due
+            return True
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
 
-        def wake(written: bool) -> None:
+        def wake(gather: bool) -> None:
             if not waiter.done():
-                waiter.set_result(written)
+                waiter.set_result(gather)
 
-        self._wake = lambda: wake(False)
+        self._wake = lambda: wake(True)
         retries = [log.retry_at for log in self._logs.values() if log.retry_at is not None]
         timer = loop.call_at(min(retries), wake, False) if retries else None
         if self._notices is not None:
@@ -187,7 +177,7 @@ class LogKeeper:
         """Look at all logs that grew, are new or wait for another try."""
         logs = [self._logs[key] for key in sorted(self._collect())]
         self._statistics.checks += len(logs)
-        heavy = [log for log in logs if log.fresh or log.retry_at is not None or _size(log.path) > log.max_bytes]
+        heavy = [log for log in logs if self._is_heavy(log)]
         if heavy:
             for log, outcome in await self._in_thread(heavy):
                 if self._logs.get(log.key) is log:
@@ -201,11 +191,8 @@ class LogKeeper:
         due = self._due | self._grown
         self._due, self._grown = set(), set()
         if self._notices is not None:
-            for watch, mask in self._notices.drain():
-                if mask & IGNORED:
-                    continue
-                # A full queue (watch -1) has lost events: look at everything.
-                due.update(self._logs if watch < 0 else filter(None, [self._watches.pop(watch, None)]))
+            told, lost = self._notices.drain()
+            due.update(self._logs if lost else told)
         due.update(log.key for log in self._logs.values() if log.retry_at is not None and log.retry_at <= now)
         return due & self._logs.keys()
 
@@ -255,36 +242,51 @@ class LogKeeper:
             log.trouble = error.message
             self._report(LogTroubled(log.key, log.path, error, log.pause))
 
+    def _is_heavy(self, log: _Log) -> bool:
+        """Whether the worker thread must see it: to rotate, or to finish what a killed rotator left."""
+        size = _size(log.path)
+        if size is None:
+            self._vanished(log)
+            return False
+        return log.fresh or log.retry_at is not None or size > log.max_bytes
+
+    def _vanished(self, log: _Log) -> None:
+        log.retry_at = None
+        if log.fresh:
+            return  # never seen: its service was not started yet
+        message = f"cannot keep log {log.path}: it was removed; its service goes on writing to the removed file"
+        self._report(LogTroubled(log.key, log.path, StorageFailed(message, path=str(log.path)), 0.0))
+        log.fresh, log.pause, log.trouble = True, 0.0, None
+
     def _arm(self, log: _Log) -> None:
         """Ask for one event at the next write, then look once more: what came before gives no event."""
-        if not log.path.is_file():
-            return  # a device is written by everybody, and has no size
         if self._notices is None:
             log.retry_at = self._clock.monotonic() + RETRY_MAX
             return
         try:
-            log.watch = self._notices.add(log.path, _MASK)
+            if (size := _size(log.path)) is None:
+                self._notices.expect(log.key, log.path)
+            elif log.path.is_file():  # a device is written by everybody
+                self._notices.arm(log.key, log.path)
         except OSError as error:
-            what = (
-                f"cannot watch log {log.path}: {error.strerror} (errno {error.errno}); its size is checked now and then"
-            )
+            what = f"cannot watch log {log.path}: {error.strerror} (errno {error.errno}); it is looked at now and then"
             self._failed(log, StorageFailed(what, path=str(log.path), errno=error.errno))
             return
-        self._watches[log.watch] = log.key
-        if _size(log.path) > log.max_bytes:
+        now = _size(log.path)
+        if now is not None and (size is None or now > log.max_bytes):
             self._grown.add(log.key)
 
 
-def _inotify() -> Inotify | None:
+def _notices() -> LogNotices | None:
     try:
-        return Inotify()
+        return LogNotices()
     except OSError:
         return None
 
 
-def _size(path: Path) -> float:
-    """Size in bytes; infinite when it cannot be told, so that the worker looks and reports why."""
+def _size(path: Path) -> int | None:
+    """Size in bytes, 0 for a device; None when there is no such file, or none that we may see."""
     try:
-        return path.stat().st_size  # 0 for a device
+        return path.stat().st_size
     except OSError:
-        return float("inf")
+        return None

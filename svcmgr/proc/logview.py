@@ -11,6 +11,7 @@ No asyncio and no attrs here: command line tools import this module, by way of `
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -32,11 +33,13 @@ _TRIES = 2000
 
 class _Extent(NamedTuple):
     """What a record means for readers: the position of the live file's first byte, and from which position the
-    live file is valid; up to there the bytes are in pieces, unless those cannot be told apart just now."""
+    live file is valid; up to there the bytes are in pieces. Those begin with number ``first``, and up to ``gap``
+    numbers in a row may be free while pieces are being renamed."""
 
     base: int
     live_from: int
-    pieces: bool = True
+    first: int = 1
+    gap: int = 0
 
 
 class LogView:
@@ -116,28 +119,41 @@ class LogView:
 
     def _bounds(self, extent: _Extent) -> tuple[int, int]:
         end = max(extent.live_from, extent.base + os.fstat(self._live).st_size)
-        return extent.live_from - (sum(_piece_sizes(self.path)) if extent.pieces else 0), end
+        return extent.live_from - sum(path.stat().st_size for path in self._pieces(extent)), end
 
     def _read_live(self, extent: _Extent, position: int, size: int) -> tuple[int, bytes] | None:
         """From the live file; None when the bytes are in a piece, which is then open."""
-        if position < extent.live_from and extent.pieces and self._open_piece(extent.live_from, position):
+        if position < extent.live_from and self._open_piece(extent, position):
             return None
         position = max(position, extent.live_from)
         return position, os.pread(self._live, size, position - extent.base)
 
-    def _open_piece(self, end: int, position: int) -> bool:
+    def _pieces(self, extent: _Extent) -> Iterator[Path]:
+        """Names of the pieces before the live file, newest first."""
+        index, missing = extent.first, 0
+        while missing <= extent.gap:
+            path = logrecord.piece(self.path, index)
+            index += 1
+            missing += 1
+            if path.exists():
+                missing = 0
+                yield path
+
+    def _open_piece(self, extent: _Extent, position: int) -> bool:
         """Open the piece that holds ``position``, or the oldest one if none does."""
         self._drop_piece()
-        index = 1
-        while (fd := _open_quietly(logrecord.piece(self.path, index))) >= 0:
+        end = extent.live_from
+        for path in self._pieces(extent):
+            fd = _open_quietly(path)
+            if fd < 0:
+                break  # renamed meanwhile, so this look does not count
             self._drop_piece()
             size = os.fstat(fd).st_size
             self._piece, self._piece_start, self._piece_end = fd, end - size, end
             if position >= end - size:
                 break
             end -= size
-            index += 1
-        return self._piece >= 0 and self._piece_end > max(position, self._piece_start)
+        return self._piece_end > max(position, self._piece_start)
 
     def _drop_piece(self) -> None:
         if self._piece >= 0:
@@ -150,9 +166,10 @@ class LogView:
         for _ in range(_TRIES):
             record = logrecord.load(self._live, self.path)
             if record.step == logrecord.IDLE:
-                result = look(_Extent(record.base, record.base))
-                if logrecord.load(self._live, self.path) == record:
-                    return result
+                with contextlib.suppress(FileNotFoundError):  # a piece was renamed
+                    result = look(_Extent(record.base, record.base))
+                    if logrecord.load(self._live, self.path) == record:
+                        return result
             elif self._lock_shared():
                 try:
                     return look(self._interrupted())
@@ -172,9 +189,13 @@ class LogView:
     def _interrupted(self) -> _Extent:
         """The extent of a rotation that was killed half way (or ended just now)."""
         record = logrecord.load(self._live, self.path)
-        if record.step in (logrecord.IDLE, logrecord.SHIFT, logrecord.SHIFT_TRUNCATE):
-            # While pieces are half renamed only the live file is sure, and it is whole.
-            return _Extent(record.base, record.base, pieces=record.step == logrecord.IDLE)
+        if record.step == logrecord.IDLE:
+            return _Extent(record.base, record.base)
+        if record.step in (logrecord.SHIFT, logrecord.SHIFT_TRUNCATE):
+            # The live file is whole. Once the highest new piece has its final name, new ones (whose bytes are also in
+            # the live file) take the lowest numbers.
+            shifting = logrecord.new_piece(self.path, record.files).exists()
+            return _Extent(record.base, record.base, 1 if shifting else record.files + 1, record.files)
         cut = record.cut
         if record.step == logrecord.TRUNCATE:
             cut = logrecord.cut_by_now(self.path, record)
@@ -182,16 +203,6 @@ class LogView:
         if record.step != logrecord.PUNCH and logrecord.head_removed(self._live, self.path, record):
             return _Extent(valid, valid)
         return _Extent(record.base, valid)
-
-
-def _piece_sizes(path: Path) -> Iterator[int]:
-    index = 1
-    while True:
-        try:
-            yield logrecord.piece(path, index).stat().st_size
-        except FileNotFoundError:
-            return
-        index += 1
 
 
 def _open_quietly(path: Path) -> int:

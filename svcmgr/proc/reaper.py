@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from svcmgr.proc.identity import ExitStatus
-from svcmgr.proc.osapi import Os
+from svcmgr.proc.seam import Os
 
 
 class Reaper:

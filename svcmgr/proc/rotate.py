@@ -33,6 +33,11 @@ from svcmgr.errors import Busy, StorageFailed
 from svcmgr.proc import filerange, logpieces, logrecord
 from svcmgr.proc.logplan import Cut, plan
 from svcmgr.proc.logrecord import Record
+from svcmgr.proc.logview import pause
+
+#: Together 0.1 s, in a worker thread.
+_LOCK_TRIES = 20
+_LOCK_PAUSE = 0.005
 
 
 @attrs.frozen
@@ -109,12 +114,12 @@ class Rotator:
         self._store(live, path, Record(base, files=len(cut.ranges)))
         try:
             for index, offset, length in cut.ranges:
-                logpieces.copy(live, logpieces.new(path, index), offset, length)
+                logpieces.copy(live, logrecord.new_piece(path, index), offset, length, last=index == 1)
                 self._checkpoint("copying")
             if not lossy:
                 filerange.flush(live, cut.cut)
             elif cut.ranges:
-                cut = _longer(cut, logpieces.append_rest(live, logpieces.new(path, 1), cut.cut))
+                cut = _longer(cut, logpieces.append_rest(live, logrecord.new_piece(path, 1), cut.cut))
             self._checkpoint("copied")
             step = logrecord.SHIFT_TRUNCATE if lossy else logrecord.SHIFT
             last = cut.ranges[-1][2] if cut.ranges else 0
@@ -186,12 +191,21 @@ def _regular(fd: int) -> bool:
     return stat.S_ISREG(os.fstat(fd).st_mode)
 
 
+def _lock(fd: int) -> None:
+    """Readers of an interrupted rotation hold the lock for a moment; another rotator holds it for long."""
+    for _ in range(_LOCK_TRIES - 1):
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        pause(_LOCK_PAUSE)
+    return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[int]:
     """The live file, with the lock that keeps other rotators away."""
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(fd)
         yield fd
     finally:
         os.close(fd)

@@ -7,11 +7,12 @@ back as another event.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from svcmgr.conn import Connected, ConnEvent, Disconnected, Hung, Recovered
-from svcmgr.errors import PidfileHeld, PidfileUnusable, SpawnFailed, StopFailed, SvcmgrError
+from svcmgr.conn import Connected, ConnEvent, Disconnected, Hung, Recovered, remove_left
+from svcmgr.errors import StopFailed, SvcmgrError
 from svcmgr.proc import ExitStatus, Identity, ProcSpec
 from svcmgr.proc.logread import tail
 from svcmgr.svc import events, launch
@@ -20,6 +21,10 @@ from svcmgr.svc.lifecycle import Cause, Do, Ending, Ev, Goal, State
 from svcmgr.svc.readying import Readying
 from svcmgr.svc.spec import ReadyKind
 
+#: What can be over by itself (fork(2), open(2)): trying again makes sense. Everything else needs the operator.
+_TRANSIENT = frozenset(
+    {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.ETXTBSY, errno.EIO}
+)
 #: How much of the log is kept with an exit.
 _TAIL_LINES = 10
 _TAIL_BYTES = 2000
@@ -94,7 +99,8 @@ class Flow(Answers):
         extra = {**self.environment(), **self.readying.environment()}
         env = launch.environment(self.spec, self.seams.environ, marker, extra)
         forks = Path(self.ready().target) if self.ready().kind is ReadyKind.PIDFILE else None
-        return launch.process_spec(self.spec, layout, argv, env, volfile=volfile, speaks=self.speaks, forks=forks)
+        place = launch.Place(self.seams.layout, self.seams.cgroups, volfile, forks)
+        return launch.process_spec(self.spec, place, argv, env, speaks=self.speaks)
 
     def probe_spec(self, argv: tuple[str, ...]) -> ProcSpec:
         """A readiness command: it runs as the service does and writes to its log."""
@@ -113,9 +119,8 @@ class Flow(Answers):
 
     def _spawn_failed(self, error: SvcmgrError) -> None:
         self.incarnation = max(self.incarnation, 1)
-        permanent = not (isinstance(error, SpawnFailed) and error.details.get("transient"))
-        held = isinstance(error, PidfileHeld | PidfileUnusable)
-        event = self.lifecycle.spawn_failed_event(permanent=permanent or held, now=self.seams.clock.monotonic())
+        permanent = error.details.get("errno") not in _TRANSIENT
+        event = self.lifecycle.spawn_failed_event(permanent=permanent, now=self.seams.clock.monotonic())
         self.seams.listener.emit(events.SpawnFailed(self.key, error.message))
         self.seams.listener.post(lambda: self._failed_to_spawn(event, error.message))
 
@@ -140,6 +145,8 @@ class Flow(Answers):
             self.conn.disconnect()
         if self.readying is not None:
             self.readying.close()
+        if self.socket is not None:
+            remove_left(self.socket)  # a daemon that was killed could not do it
         wanted = self.lifecycle.cause in (Cause.OPERATOR, Cause.RESTART)
         last_words = "" if wanted else self._log_tail()
         self.last_exit = LastExit(self.seams.clock.utc(), status, uptime, last_words)

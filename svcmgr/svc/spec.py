@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 
 from svcmgr.errors import BadInput
+from svcmgr.paths import SOCKET_PATH_MAX
 from svcmgr.svc.backoff import BackoffSpec
 from svcmgr.svc.graph import Links
 from svcmgr.svc.lifecycle import Restart
@@ -78,6 +79,11 @@ class Readiness:
             return cls(kind, host.strip("[]"), int(port))
         if kind is not ReadyKind.COMMAND and not rest.startswith("/"):
             raise BadInput(f"cannot use readiness {text!r}: the path must be absolute")
+        size = len(rest.encode(errors="surrogateescape"))
+        if kind is ReadyKind.UNIX and size > SOCKET_PATH_MAX:
+            raise BadInput(
+                f"cannot use readiness {text!r}: its path has {size} bytes, a socket address holds {SOCKET_PATH_MAX}"
+            )
         return cls(kind, rest)
 
     def __str__(self) -> str:
@@ -128,6 +134,7 @@ class ServiceSpec:
     hang_timeout: float = 0.0
     log_max_bytes: int = 10 * 1024 * 1024
     log_keep: int = 5
+    cgroup: bool = True
     options: Mapping[str, Any] = attrs.field(factory=dict)
     source: Path | None = attrs.field(default=None, eq=False)
 
@@ -151,7 +158,21 @@ def _stable(value: Any) -> str:
 
 #: A change of these needs a new process.
 PROCESS_FIELDS = frozenset(
-    {"kind", "command", "cwd", "env", "env_clean", "user", "group", "umask", "nice", "rlimits", "watchdog", "options"}
+    {
+        "kind",
+        "command",
+        "cwd",
+        "env",
+        "env_clean",
+        "user",
+        "group",
+        "umask",
+        "nice",
+        "rlimits",
+        "watchdog",
+        "cgroup",
+        "options",
+    }
 )
 #: A change of these takes effect on the running service.
 LIVE_FIELDS = frozenset(a.name for a in attrs.fields(ServiceSpec)) - PROCESS_FIELDS - {"key", "source"}

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ class ScriptedSvcmgrd:
         return [request for name, request in self.seen if name == verb]
 
     def status(self, *rows: wire.ServiceRow, **changes: Any) -> None:
-        self.answers["status"] = wire.StatusReply(self.info(**changes), list(rows))
+        self.answers["status"] = wire.StatusReply(self.info(**changes), time.monotonic(), list(rows))
 
     def actions(self, verb: str, *outcomes: wire.Outcome) -> None:
         self.answers[verb] = wire.ActionReply(list(outcomes))

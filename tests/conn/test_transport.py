@@ -7,7 +7,8 @@ import random
 import pytest
 
 from svcmgr.conn.memory import FaultPlan, MemoryNetwork
-from svcmgr.conn.transport import Address, Transport, resolve
+from svcmgr.conn.resolve import resolve
+from svcmgr.conn.transport import Address, Transport
 from svcmgr.conn.unix import UnixTransport
 from svcmgr.errors import BadInput
 from tests.kit import conformance

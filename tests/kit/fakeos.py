@@ -18,7 +18,7 @@ import attrs
 
 from svcmgr.errors import NotPermitted, PidfileHeld, SpawnFailed
 from svcmgr.proc.identity import ExitStatus, Identity
-from svcmgr.proc.osapi import Handle
+from svcmgr.proc.seam import Handle
 from svcmgr.proc.spec import Marker, ProcSpec
 from svcmgr.proc.tree import Tree, spawned
 
@@ -102,6 +102,7 @@ class FakeOs:
         self.forbidden: set[int] = set()
         self.known: set[Identity] = set()
         self.reaps_foreign = True
+        self.subreaper = False
         self.child_watchers: list[Callable[[], None]] = []
         self.open_handles = 0
         self._next_pid = 1000
@@ -144,19 +145,19 @@ class FakeOs:
         self.processes[pid] = FakeProcess(identity, 1, pid, Program(), None)
         return identity
 
-    # --- Os: our own standing --------------------------------------------------------------------
+    # --- Os: our own standing ----------------------------------------------------------------------
 
     def become_subreaper(self) -> None:
-        pass
+        self.subreaper = True
 
     def boot_id(self) -> str:
         return BOOT
 
     def marked(self, root: str) -> dict[str, list[Identity]]:
         found: dict[str, list[Identity]] = {}
-        for process in self.processes.values():
-            if process.alive and process.marker is not None and process.marker.root == root:
-                found.setdefault(process.marker.service, []).append(process.identity)
+        for one in self.processes.values():
+            if one.alive and one.marker is not None and one.marker.root == root:
+                found.setdefault(one.marker.service, []).append(one.identity)
         return found
 
     # --- Os: files -------------------------------------------------------------------------------

@@ -62,13 +62,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _thread_done(self, _: asyncio.Future[Any]) -> None:
         self._threads_busy -= 1
 
-    async def shutdown_default_executor(self, *args: Any) -> None:
-        self._threads_busy += 1  # asyncio joins the executor from a thread of its own
-        try:
-            await super().shutdown_default_executor(*args)
-        finally:
-            self._threads_busy -= 1
-
     def wait_for_events(self, timeout: float | None) -> list[Any]:
         """Called in place of select(2) with the loop's wish to sleep ``timeout`` seconds (None: for ever)."""
         if timeout is not None and timeout <= 0:

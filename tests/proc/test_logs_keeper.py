@@ -187,19 +187,58 @@ def test_a_failure_is_reported_once_and_tried_again_with_growing_pauses(tmp_path
     assert on_disk(path) == numbered(0, 300)
 
 
-def test_a_missing_log_is_reported_and_kept_once_it_is_there(tmp_path: Path) -> None:
+def test_a_log_may_come_into_being_later_and_is_waited_for_without_polling(tmp_path: Path) -> None:
+    path, other = lossless_dir(tmp_path) / "a.log", tmp_path / "other.log"
+
+    async def body(keeper: LogKeeper, events: list[LogEvent]) -> None:
+        keeper.watch("a", path, LIMIT, 3)
+        keeper.watch("b", path, 1 << 20, 3)
+        keeper.watch("other", other, LIMIT, 3)
+        await work(keeper, 1)
+        await asyncio.sleep(1000)
+        assert keeper.statistics().wakeups == 1
+        append(path, numbered(0, 300))
+        await work(keeper, 2)
+        append(path, numbered(300, 300))
+        await work(keeper, 3)
+
+    assert [(type(event), event.key) for event in keeping(body)] == [(LogRotated, "a")] * 2
+    assert on_disk(path) == numbered(0, 600)
+
+
+def test_a_log_that_is_removed_is_reported_and_its_successor_kept(tmp_path: Path) -> None:
     path = lossless_dir(tmp_path) / "a.log"
+    append(path, b"x")
 
     async def body(keeper: LogKeeper, events: list[LogEvent]) -> None:
         keeper.watch("a", path, LIMIT, 3)
         await work(keeper, 1)
+        path.unlink()
+        await work(keeper, 2)
+        await asyncio.sleep(1000)
         (event,) = events
         assert isinstance(event, LogTroubled)
-        assert "No such file" in event.error.message
+        assert event.error.message.startswith("cannot keep log ")
         append(path, numbered(0, 300))
-        await asyncio.sleep(2 * RETRY_MAX)
+        await work(keeper, 3)
 
     assert [type(event) for event in keeping(body)] == [LogTroubled, LogRotated]
+
+
+def test_a_directory_that_is_missing_is_reported_and_looked_for(tmp_path: Path) -> None:
+    path = lossless_dir(tmp_path) / "sub" / "a.log"
+
+    async def body(keeper: LogKeeper, events: list[LogEvent]) -> None:
+        keeper.watch("a", path, LIMIT, 3)
+        await asyncio.sleep(10)
+        path.parent.mkdir()
+        append(path, numbered(0, 300))
+        await asyncio.sleep(RETRY_MAX)
+
+    troubled, rotated = keeping(body)
+    assert isinstance(troubled, LogTroubled)
+    assert troubled.error.message.startswith("cannot watch log ")
+    assert isinstance(rotated, LogRotated)
 
 
 def test_devices_are_neither_watched_nor_reported() -> None:
@@ -236,7 +275,7 @@ def test_unwatch_forgets_and_watch_again_takes_the_new_numbers(tmp_path: Path) -
 
 
 def test_without_inotify_sizes_are_looked_at_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "_inotify", lambda: None)
+    monkeypatch.setattr(logs, "_notices", lambda: None)
     path = lossless_dir(tmp_path) / "a.log"
     append(path, b"")
 

@@ -10,6 +10,7 @@ import pwd
 import resource
 import signal
 import stat
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,7 @@ from typing import Any
 import pytest
 
 from svcmgr.errors import Busy, NotRunning, PidfileHeld, PidfileUnusable, SpawnFailed, StorageFailed
-from svcmgr.proc import ExitStatus, StopResult
-from svcmgr.proc import osapi as osapi_module
+from svcmgr.proc import ExitStatus, StopResult, procfs
 from tests.kit.procs import PYTHON, Host, host, open_descriptors, py, running, sh, until
 
 FACTS = py(
@@ -286,12 +286,16 @@ def test_no_descriptor_left_is_a_spawn_failure_not_an_orphan(tmp_path: Path) -> 
 
 def test_a_child_that_cannot_be_watched_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def check(it: Host) -> None:
-        process = it.process("blind", sh("sleep 1000"))
+        process = it.process("blind", sh("sleep 1000 & wait"))
 
-        def refuse(_pid: int) -> int:
+        def refuse(pid: int) -> int:
+            # Late enough for the program to have children already.
+            end = time.monotonic() + 10
+            while not procfs.children(pid):
+                assert time.monotonic() < end
             raise OSError(24, "Too many open files")
 
-        monkeypatch.setattr(osapi_module.os, "pidfd_open", refuse)
+        monkeypatch.setattr(os, "pidfd_open", refuse)
         with pytest.raises(SpawnFailed, match="cannot be watched"):
             process.spawn()
         monkeypatch.undo()
