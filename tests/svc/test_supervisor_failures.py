@@ -403,12 +403,11 @@ async def test_setting_the_date_back_an_hour_changes_nothing(tmp_path: Path) -> 
                 group.create_task(world.start(key))
             await advance(0.5)
             world.clock.offset = -3600.0
-        ends = {key: world.now for key in ("slow",)}
+        assert world.now == 7  # when the slow one was given up
         await advance(200 - world.now)
         spawned = [s for s in world.facts if (s.event.name, s.event.what) == ("bad", "spawned")]
         assert len(spawned) == 6
         assert world.states("bad", "slow", "guarded") == ["failed", "failed", "failed"]
-        assert ends == {"slow": 7}
         assert world["guarded"].last_exit is not None
         assert world["guarded"].last_exit.uptime_s == 4
         assert world["bad"].last_exit is not None
