@@ -165,7 +165,7 @@ async def test_a_program_that_ends_before_it_is_ready_is_told_as_such(tmp_path: 
 async def test_a_failure_to_spawn_that_may_pass_is_tried_again(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         world.define("web")
-        world.os.spawn_failures.append(SpawnFailed("cannot start web: no memory", transient=True, errno=errno.ENOMEM))
+        world.os.spawn_failures.append(SpawnFailed("cannot start web: no memory", errno=errno.ENOMEM))
         results = await world.start("web")
         assert results["web"].text == "cannot start web: no memory; next start in 1.0 s (failure 1)"
         await advance(1.5)
