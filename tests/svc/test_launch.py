@@ -12,7 +12,7 @@ import pytest
 from svcmgr.errors import SpawnFailed, StorageFailed
 from svcmgr.paths import resolve
 from svcmgr.svc import launch
-from svcmgr.svc.launch import base_environment, environment
+from svcmgr.svc.launch import Place, base_environment, environment
 from tests.kit.world import make_spec
 
 LAYOUT = resolve("/r", {}, 1)
@@ -94,7 +94,7 @@ def test_the_standard_flags() -> None:
 
 def test_the_process_of_a_plain_program() -> None:
     spec = make_spec("web", stop_signal="SIGINT", stop_grace=3.0, umask=0o077, nice=4, rlimits={"core": (0, 0)})
-    proc = launch.process_spec(spec, LAYOUT, ("x", "y"), MARK, volfile=None, speaks=False, forks=None)
+    proc = launch.process_spec(spec, Place(LAYOUT, None, None, None), ("x", "y"), MARK, speaks=False)
     assert (proc.name, proc.argv, proc.env) == ("web", ("x", "y"), MARK)
     assert (proc.pidfile, proc.write_pidfile, proc.forks) == (LAYOUT.service_pidfile("web"), True, False)
     assert (proc.stop.signal, proc.stop.grace_s) == (signal.SIGINT, 3.0)
@@ -104,10 +104,25 @@ def test_the_process_of_a_plain_program() -> None:
 
 
 def test_a_daemon_that_speaks_or_forks_writes_its_own_pidfile() -> None:
-    speaking = launch.process_spec(make_spec("d"), LAYOUT, ("x",), MARK, volfile=None, speaks=True, forks=None)
+    place = Place(LAYOUT, None, Path("/v"), None)
+    speaking = launch.process_spec(make_spec("d"), place, ("x",), MARK, speaks=True)
+    assert speaking.volfile == Path("/v")
     assert (speaking.pidfile, speaking.write_pidfile) == (LAYOUT.service_pidfile("d"), False)
-    forking = launch.process_spec(make_spec("d"), LAYOUT, ("x",), MARK, volfile=None, speaks=False, forks=Path("/p"))
+    place = Place(LAYOUT, None, None, Path("/p"))
+    forking = launch.process_spec(make_spec("d"), place, ("x",), MARK, speaks=False)
     assert (forking.pidfile, forking.write_pidfile, forking.forks) == (Path("/p"), False, True)
+
+
+def test_a_control_group_where_the_host_and_the_definition_want_one() -> None:
+    def group(base: Path | None, *, wanted: bool) -> Path | None:
+        place = Place(LAYOUT, base, None, None)
+        return launch.process_spec(make_spec("web", cgroup=wanted), place, ("x",), MARK, speaks=False).cgroup
+
+    found = group(Path("/cg"), wanted=True)
+    assert found is not None
+    assert found.parent == Path("/cg")
+    assert group(Path("/cg"), wanted=False) is None
+    assert group(None, wanted=True) is None
 
 
 def test_a_probe_has_no_pidfile_and_little_grace() -> None:
