@@ -28,7 +28,7 @@ class NoService:
 '''
 
 
-@pytest.fixture()
+@pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory with an installed package of somebody else that registers kinds."""
     info = tmp_path / "kinds_for_tests-1.0.dist-info"
@@ -103,7 +103,7 @@ def test_a_kind_named_directly(site: Path) -> None:
 
 
 def test_an_unknown_kind_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownKind, match="known are .*command.*daemon") as caught:
+    with pytest.raises(UnknownKind, match=r"known are .*command.*daemon") as caught:
         Registry(BUILTIN).find("comand")
     assert {"command", "daemon"} <= set(caught.value.details["known"])
 
