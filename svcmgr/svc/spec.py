@@ -158,21 +158,7 @@ def _stable(value: Any) -> str:
 
 #: A change of these needs a new process.
 PROCESS_FIELDS = frozenset(
-    {
-        "kind",
-        "command",
-        "cwd",
-        "env",
-        "env_clean",
-        "user",
-        "group",
-        "umask",
-        "nice",
-        "rlimits",
-        "watchdog",
-        "cgroup",
-        "options",
-    }
+    "kind command cwd env env_clean user group umask nice rlimits watchdog cgroup options".split()
 )
 #: A change of these takes effect on the running service.
 LIVE_FIELDS = frozenset(a.name for a in attrs.fields(ServiceSpec)) - PROCESS_FIELDS - {"key", "source"}
