@@ -158,7 +158,21 @@ def _stable(value: Any) -> str:
 
 #: A change of these needs a new process.
 PROCESS_FIELDS = frozenset(
-    "kind command cwd env env_clean user group umask nice rlimits watchdog cgroup options".split()
+    [
+        "kind",
+        "command",
+        "cwd",
+        "env",
+        "env_clean",
+        "user",
+        "group",
+        "umask",
+        "nice",
+        "rlimits",
+        "watchdog",
+        "cgroup",
+        "options",
+    ]
 )
 #: A change of these takes effect on the running service.
 LIVE_FIELDS = frozenset(a.name for a in attrs.fields(ServiceSpec)) - PROCESS_FIELDS - {"key", "source"}
