@@ -8,6 +8,7 @@ the old intent in force and every daemon untouched.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 from svcmgr.errors import AlreadyExists, BadDefinition, BadInput, SvcmgrError
@@ -135,7 +136,7 @@ class Commander:
             raise BadDefinition(f"cannot change the kind of {key} while it runs; stop it first")
         fresh = self.make(spec)
         self.supervisor.regraph({key: fresh})  # refuses a cycle before anything is written
-        save(self.layout.definitions, key, request.definition)
+        await asyncio.to_thread(save, self.layout.definitions, key, request.definition)
         self.invalid.pop(key, None)
         word = self._take(key, fresh, spec)
         if not request.start:
@@ -196,14 +197,14 @@ class Commander:
             return wire.Outcome(key, "failed", ok=False, text=f"cannot remove {source}: {error.strerror}")
         return wire.Outcome(key, "removed")
 
-    def plan(self) -> Plan:
+    async def plan(self) -> Plan:
         """What reading the definitions again would change."""
-        specs, invalid = load_all(self.layout.definitions, self.registry)
+        specs, invalid = await asyncio.to_thread(load_all, self.layout.definitions, self.registry)
         return make_plan(self.supervisor.services, specs, invalid)
 
     async def reread(self) -> wire.ReloadReply:
         """Read the definitions again and touch only what changed."""
-        plan = self.plan()
+        plan = await self.plan()
         outcomes: list[wire.Outcome] = []
         self.invalid = dict(plan.invalid)
         if plan.removed:

@@ -180,7 +180,7 @@ _DEFAULTS = ServiceSpec("defaults")
 
 #: A change of these needs a new process.
 PROCESS_FIELDS = frozenset(
-    {
+    [
         "kind",
         "command",
         "cwd",
@@ -194,7 +194,7 @@ PROCESS_FIELDS = frozenset(
         "watchdog",
         "cgroup",
         "options",
-    }
+    ]
 )
 #: A change of these takes effect on the running service.
 LIVE_FIELDS = frozenset(a.name for a in attrs.fields(ServiceSpec)) - PROCESS_FIELDS - {"key", "source"}
