@@ -11,6 +11,8 @@ import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import attrs
+
 from svcmgr.conn import Connected, ConnEvent, Disconnected, Hung, Recovered, remove_left
 from svcmgr.errors import StopFailed, SvcmgrError
 from svcmgr.proc import ExitStatus, Identity, ProcSpec
@@ -34,6 +36,8 @@ class Flow(Answers):
     """Carries out what the lifecycle table says."""
 
     readying: Readying | None = None
+    #: its main process ended while no svcmgrd was there, and what that left behind is being ended
+    unseen = False
 
     def init(self) -> None:
         """Make the process and connection objects; idempotent."""
@@ -98,8 +102,26 @@ class Flow(Answers):
         marker = launch.marker(self.key, layout, self.incarnation)
         extra = {**self.environment(), **self.readying.environment()}
         env = launch.environment(self.spec, self.seams.environ, marker, extra)
-        forks = Path(self.ready().target) if self.ready().kind is ReadyKind.PIDFILE else None
-        return launch.process_spec(self.spec, layout, argv, env, volfile=volfile, speaks=self.speaks, forks=forks)
+        return launch.process_spec(
+            self.spec, layout, argv, env, volfile=volfile, speaks=self.speaks, forks=self._forks()
+        )
+
+    def _describe_found(self) -> ProcSpec:
+        """A process that runs already: how to know, watch and end it. Needs nothing that may have gone since."""
+        layout = self.seams.layout
+        marker = launch.marker(self.key, layout, self.incarnation)
+        return launch.process_spec(
+            attrs.evolve(self.spec, user=None, group=None),
+            layout,
+            self.spec.command or (self.key,),
+            marker,
+            volfile=None,
+            speaks=self.speaks,
+            forks=self._forks(),
+        )
+
+    def _forks(self) -> Path | None:
+        return Path(self.ready().target) if self.ready().kind is ReadyKind.PIDFILE else None
 
     def probe_spec(self, argv: tuple[str, ...]) -> ProcSpec:
         """A readiness command: it runs as the service does and writes to its log."""
@@ -138,6 +160,8 @@ class Flow(Answers):
         self.changed()
 
     def _exited(self, status: ExitStatus) -> None:
+        if self.unseen:
+            status, self.unseen = ExitStatus(), False
         now = self.seams.clock.monotonic()
         uptime = max(0.0, now - self.started)
         if self.conn is not None:
