@@ -68,7 +68,8 @@ PURE = words(
     """
     errors fsm
     conn.frame conn.session conn.transport conn.calls conn.effects conn.events conn.inbound conn.machine conn.retry
-    proc.spec proc.stopper proc.identity proc.tree
+    conn.verbs
+    proc.spec proc.stopper proc.identity proc.tree proc.seam
     svc.spec svc.lifecycle svc.backoff svc.graph svc.events svc.status
     host.wire services.wire
     """,

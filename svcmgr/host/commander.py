@@ -118,7 +118,7 @@ class Commander:
         """Enable or disable at boot."""
         await self.store.commit({}, dict.fromkeys(keys, enabled))
         for key in keys:
-            self.supervisor.changed(key)
+            self.supervisor.find(key).changed()
         return [wire.Outcome(k, "enabled" if enabled else "disabled") for k in keys]
 
     # --- definitions -----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 
 import attrs
 
@@ -32,6 +32,7 @@ from svcmgr.host.recorder import Recorder
 from svcmgr.host.store import IntentStore, Ledger
 from svcmgr.paths import Layout, short_socket_dir, socket_path
 from svcmgr.proc import Os, Reaper
+from svcmgr.proc.cgroup import find_base
 from svcmgr.proc.pidfile import PidfileLock
 from svcmgr.sdnotify import notify, watchdog_timeout
 from svcmgr.svc import Registry, Seams, Supervisor, base_environment, events
@@ -63,6 +64,7 @@ class Daemon:
         self.clock = options.clock
         self.short_dir = short_socket_dir(options.environ, os.getuid())
         self._ending = asyncio.Event()
+        self._cgroups = find_base(self.layout.run)
         self._started = self.clock.monotonic()
         self._started_utc = self.clock.utc()
 
@@ -109,6 +111,9 @@ class Daemon:
                 await self._live(commander, ledger)
         finally:
             ledger.close()
+            if self._cgroups is not None:
+                with suppress(OSError):  # goes when it is empty: when no service runs on
+                    self._cgroups.rmdir()
 
     def _seams(self, supervisor: Supervisor) -> Seams:
         return Seams(
@@ -120,6 +125,7 @@ class Daemon:
             control=socket_path(self.layout.control_socket, self.short_dir),
             environ=base_environment(self.options.environ),
             listener=supervisor,
+            cgroups=self._cgroups,
         )
 
     async def _live(self, commander: Commander, ledger: Ledger) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from svcmgr.host import wire
+from svcmgr.proc.cgroup import service_path
 from svcmgr.svc import Service, Supervisor
 
 #: Variables whose values only an admin may see.
@@ -78,7 +80,7 @@ def show(service: Service, supervisor: Supervisor, *, enabled: bool, secrets: bo
     """Definition and every derived fact of one service. Secret-looking variables are masked unless ``secrets``."""
     spec = service.spec
     identity = service.identity if service.alive else None
-    facts = msgspec.to_builtins(row(service, enabled=enabled, paths=True))
+    facts = _every_key(row(service, enabled=enabled, paths=True))
     readable = service.seams.layout.service_socket(service.key)
     return {
         **facts,
@@ -104,6 +106,9 @@ def show(service: Service, supervisor: Supervisor, *, enabled: bool, secrets: bo
         "reload_signal": spec.reload_signal,
         "watchdog": spec.watchdog,
         "hang_timeout": spec.hang_timeout,
+        "log_max_bytes": spec.log_max_bytes,
+        "log_keep": spec.log_keep,
+        "cgroup": str(cgroup) if (cgroup := _cgroup(service)) is not None else None,
         "requires": list(spec.links.requires),
         "after": list(spec.links.after),
         "required_by": [k for k in supervisor.graph.with_dependents([service.key]) if k != service.key],
@@ -116,6 +121,17 @@ def show(service: Service, supervisor: Supervisor, *, enabled: bool, secrets: bo
         "usage": service.usage(),
         "options": dict(spec.options),
     }
+
+
+def _cgroup(service: Service) -> Path | None:
+    base = service.seams.cgroups
+    return service_path(base, service.key) if base is not None and service.spec.cgroup else None
+
+
+def _every_key(shown: wire.ServiceRow) -> dict[str, Any]:
+    """As a mapping in which also what is not known has its key."""
+    last = msgspec.structs.asdict(shown.last_exit) if shown.last_exit is not None else None
+    return {**msgspec.structs.asdict(shown), "last_exit": last}
 
 
 def _secret(name: str) -> bool:

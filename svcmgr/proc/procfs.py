@@ -43,18 +43,18 @@ def stat(pid: int) -> Stat | None:
 def zombie_status(pid: int, start_ticks: int) -> int | None:
     """The wait(2) status of a process that has ended and that its parent has not reaped yet; None when unknown.
 
-    Field 52 of proc_pid_stat(5). The kernel shows 0 there to whoever may not trace the process, so the answer is only
-    believed from our own user's processes, or as root.
+    Field 52 of proc_pid_stat(5). The kernel shows 0 there to whoever may not trace the process, so unless we are root
+    only another number is believed.
     """
     try:
         data = _read(f"/proc/{pid}/stat", 4096)
-        allowed = os.geteuid() in (0, os.stat(f"/proc/{pid}").st_uid)
     except (FileNotFoundError, ProcessLookupError):
         return None
     found, fields = parse_stat(data), data.rpartition(b") ")[2].split()
-    if found is None or not found.dead or found.start_ticks != start_ticks or not allowed or len(fields) < 50:
+    if found is None or not found.dead or found.start_ticks != start_ticks or len(fields) < 50:
         return None
-    return int(fields[49])
+    status = int(fields[49])
+    return status if status or os.geteuid() == 0 else None
 
 
 def environ(pid: int) -> bytes:

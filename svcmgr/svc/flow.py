@@ -102,26 +102,17 @@ class Flow(Answers):
         marker = launch.marker(self.key, layout, self.incarnation)
         extra = {**self.environment(), **self.readying.environment()}
         env = launch.environment(self.spec, self.seams.environ, marker, extra)
-        return launch.process_spec(
-            self.spec, layout, argv, env, volfile=volfile, speaks=self.speaks, forks=self._forks()
-        )
+        return launch.process_spec(self.spec, self._place(volfile), argv, env, speaks=self.speaks)
 
     def _describe_found(self) -> ProcSpec:
         """A process that runs already: how to know, watch and end it. Needs nothing that may have gone since."""
-        layout = self.seams.layout
-        marker = launch.marker(self.key, layout, self.incarnation)
-        return launch.process_spec(
-            attrs.evolve(self.spec, user=None, group=None),
-            layout,
-            self.spec.command or (self.key,),
-            marker,
-            volfile=None,
-            speaks=self.speaks,
-            forks=self._forks(),
-        )
+        marker = launch.marker(self.key, self.seams.layout, self.incarnation)
+        spec = attrs.evolve(self.spec, user=None, group=None)
+        return launch.process_spec(spec, self._place(None), spec.command or (self.key,), marker, speaks=self.speaks)
 
-    def _forks(self) -> Path | None:
-        return Path(self.ready().target) if self.ready().kind is ReadyKind.PIDFILE else None
+    def _place(self, volfile: Path | None) -> launch.Place:
+        forks = Path(self.ready().target) if self.ready().kind is ReadyKind.PIDFILE else None
+        return launch.Place(self.seams.layout, self.seams.cgroups, volfile, forks)
 
     def probe_spec(self, argv: tuple[str, ...]) -> ProcSpec:
         """A readiness command: it runs as the service does and writes to its log."""

@@ -15,12 +15,16 @@ from typing import Any
 from svcmgr.conn import Connection, ConnSpec
 from svcmgr.errors import BadDefinition
 from svcmgr.proc import ExitStatus, Hooks, Identity, Process
+from svcmgr.proc.cgroup import Group
 from svcmgr.svc import events
 from svcmgr.svc.answers import Past
 from svcmgr.svc.flow import Flow
 from svcmgr.svc.lifecycle import ACTIVE, Ev, Goal, State
 from svcmgr.svc.readying import Readying
 from svcmgr.svc.spec import ServiceSpec
+
+#: When a new process is moved into its control group, in seconds: soon, but not while somebody waits for its start.
+_FENCE_AFTER_S = 0.5
 
 
 class Service(Flow):
@@ -39,6 +43,9 @@ class Service(Flow):
             hooks=Hooks(
                 on_main=lambda _, identity: post(lambda: self._main_moved(identity)),
                 on_unkillable=lambda _, pids: post(lambda: self._survived(pids)),
+                on_trouble=lambda _, error: self.seams.listener.emit(events.Troubled(self.key, error.message)),
+                cgroups=Group,
+                fence_after_s=_FENCE_AFTER_S,
             ),
         )
         self.readying = Readying(self)

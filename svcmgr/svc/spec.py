@@ -134,6 +134,7 @@ class ServiceSpec:
     hang_timeout: float = 0.0
     log_max_bytes: int = 10 * 1024 * 1024
     log_keep: int = 5
+    cgroup: bool = True
     options: Mapping[str, Any] = attrs.field(factory=dict)
     source: Path | None = attrs.field(default=None, eq=False)
 
@@ -157,7 +158,7 @@ def _stable(value: Any) -> str:
 
 #: A change of these needs a new process.
 PROCESS_FIELDS = frozenset(
-    {"kind", "command", "cwd", "env", "env_clean", "user", "group", "umask", "nice", "rlimits", "watchdog", "options"}
+    "kind command cwd env env_clean user group umask nice rlimits watchdog cgroup options".split()
 )
 #: A change of these takes effect on the running service.
 LIVE_FIELDS = frozenset(a.name for a in attrs.fields(ServiceSpec)) - PROCESS_FIELDS - {"key", "source"}

@@ -106,7 +106,9 @@ async def test_start_during_stop_is_a_restart(tmp_path: Path) -> None:
             await advance(1)
             assert words(await world.start("web")) == {"web": "started"}
         assert world.now == 3
-        assert stopping.result()["web"] == Result("web", "failed", ok=False, text="it was started meanwhile", code="busy")
+        assert stopping.result()["web"] == Result(
+            "web", "failed", ok=False, text="it was started meanwhile", code="busy"
+        )
         assert world.pid("web") != first
         assert world["web"].goal is Goal.UP
 
