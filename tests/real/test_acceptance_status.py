@@ -41,7 +41,7 @@ def test_case_41_text_and_json_carry_the_same_facts(mixed):
     for row in rows.values():
         assert set(row) == set(FACTS)
     text = mixed.cli("status", "--wide").stdout
-    table = text[: text.index("wrote before it ended")]
+    table = text[: text.index("broken wrote before it ended")]
     lines = {line.split()[0]: line for line in table.splitlines()[2:]}
     for name, row in rows.items():
         words = re.split(r"\s{2,}", lines[name].strip())
