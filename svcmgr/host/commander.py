@@ -136,14 +136,10 @@ class Commander:
             raise BadDefinition(f"cannot change the kind of {key} while it runs; stop it first")
         fresh = self.make(spec)
         self.supervisor.regraph({key: fresh})  # refuses a cycle before anything is written
-<<<<<<< HEAD
-        await asyncio.to_thread(save, self.layout.definitions, key, request.definition)
-=======
         if old is None and not request.start:
             # Within this boot of the host only a start starts it, also when svcmgrd is replaced; the next boot may.
             await self.store.commit({key: Goal.DOWN.value})
-        save(self.layout.definitions, key, request.definition)
->>>>>>> accept
+        await asyncio.to_thread(save, self.layout.definitions, key, request.definition)
         self.invalid.pop(key, None)
         word = self._take(key, fresh, spec)
         if not request.start:
