@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers [--count 200]
 
-runit is Debian's package ``runit``; without it the line is left out. supervisord looks at its children once a second and
-circus every five, s6 waits a second before it starts again (s6-supervise): what they would print is their pause.
+runit is Debian's package; without it the line is left out. supervisord looks at its children once a second and
+circus every five, s6 waits a second before it starts again: what they would print is their pause.
 """
 
 from __future__ import annotations
