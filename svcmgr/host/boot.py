@@ -86,8 +86,8 @@ def _adopt(service: Service, fact: Fact, marked: list[Identity], boot_id: str) -
     if newer is not None and service.adopt(newer, _unrecorded(service, newer)):
         return False
     if known is not None and known.boot_id == boot_id:
-        service.died_unseen(past)
-        return service.state in (State.DOWN, State.BACKOFF, State.FAILED)
+        service.died_unseen(past, marked[0] if marked else None)
+        return service.state in (State.DOWN, State.BACKOFF, State.FAILED, State.STOPPING)
     state = settled_state(fact)
     if state is None or service.goal is Goal.DOWN:
         return False

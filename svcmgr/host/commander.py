@@ -119,7 +119,7 @@ class Commander:
         """Enable or disable at boot."""
         await self.store.commit({}, dict.fromkeys(keys, enabled))
         for key in keys:
-            self.supervisor.changed(key)
+            self.supervisor.find(key).changed()
         return [wire.Outcome(k, "enabled" if enabled else "disabled") for k in keys]
 
     # --- definitions -----------------------------------------------------------------------------------
@@ -136,6 +136,9 @@ class Commander:
             raise BadDefinition(f"cannot change the kind of {key} while it runs; stop it first")
         fresh = self.make(spec)
         self.supervisor.regraph({key: fresh})  # refuses a cycle before anything is written
+        if old is None and not request.start:
+            # Within this boot of the host only a start starts it, also when svcmgrd is replaced; the next boot may.
+            await self.store.commit({key: Goal.DOWN.value})
         await asyncio.to_thread(save, self.layout.definitions, key, request.definition)
         self.invalid.pop(key, None)
         word = self._take(key, fresh, spec)

@@ -80,7 +80,7 @@ def show(service: Service, supervisor: Supervisor, *, enabled: bool, secrets: bo
     """Definition and every derived fact of one service. Secret-looking variables are masked unless ``secrets``."""
     spec = service.spec
     identity = service.identity if service.alive else None
-    facts = msgspec.to_builtins(row(service, enabled=enabled, paths=True))
+    facts = _every_key(row(service, enabled=enabled, paths=True))
     readable = service.seams.layout.service_socket(service.key)
     return {
         **facts,
@@ -126,6 +126,12 @@ def show(service: Service, supervisor: Supervisor, *, enabled: bool, secrets: bo
 def _cgroup(service: Service) -> Path | None:
     base = service.seams.cgroups
     return service_path(base, service.key) if base is not None and service.spec.cgroup else None
+
+
+def _every_key(shown: wire.ServiceRow) -> dict[str, Any]:
+    """As a mapping in which also what is not known has its key."""
+    last = msgspec.structs.asdict(shown.last_exit) if shown.last_exit is not None else None
+    return {**msgspec.structs.asdict(shown), "last_exit": last}
 
 
 def _secret(name: str) -> bool:

@@ -11,6 +11,8 @@ import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import attrs
+
 from svcmgr.conn import Connected, ConnEvent, Disconnected, Hung, Recovered, remove_left
 from svcmgr.errors import InternalError, StopFailed, SvcmgrError
 from svcmgr.proc import ExitStatus, Identity, ProcSpec
@@ -34,6 +36,8 @@ class Flow(Answers):
     """Carries out what the lifecycle table says."""
 
     readying: Readying | None = None
+    #: its main process ended while no svcmgrd was there, and what that left behind is being ended
+    unseen = False
 
     def init(self) -> None:
         """Make the process and connection objects; idempotent."""
@@ -103,9 +107,17 @@ class Flow(Answers):
         marker = launch.marker(self.key, layout, self.incarnation)
         extra = {**self.environment(), **self.readying.environment()}
         env = launch.environment(self.spec, self.seams.environ, marker, extra)
+        return launch.process_spec(self.spec, self._place(volfile), argv, env, speaks=self.speaks)
+
+    def _describe_found(self) -> ProcSpec:
+        """A process that runs already: how to know, watch and end it. Needs nothing that may have gone since."""
+        marker = launch.marker(self.key, self.seams.layout, self.incarnation)
+        spec = attrs.evolve(self.spec, user=None, group=None)
+        return launch.process_spec(spec, self._place(None), spec.command or (self.key,), marker, speaks=self.speaks)
+
+    def _place(self, volfile: Path | None) -> launch.Place:
         forks = Path(self.ready().target) if self.ready().kind is ReadyKind.PIDFILE else None
-        place = launch.Place(self.seams.layout, self.seams.cgroups, volfile, forks)
-        return launch.process_spec(self.spec, place, argv, env, speaks=self.speaks)
+        return launch.Place(self.seams.layout, self.seams.cgroups, volfile, forks)
 
     def probe_spec(self, argv: tuple[str, ...]) -> ProcSpec:
         """A readiness command: it runs as the service does and writes to its log."""
@@ -144,6 +156,8 @@ class Flow(Answers):
         self.changed()
 
     def _exited(self, status: ExitStatus) -> None:
+        if self.unseen:
+            status, self.unseen = ExitStatus(), False
         now = self.seams.clock.monotonic()
         uptime = max(0.0, now - self.started)
         if self.conn is not None:

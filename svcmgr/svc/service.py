@@ -131,7 +131,7 @@ class Service(Flow):
         self.init()
         assert self.process is not None
         self.incarnation = past.incarnation
-        self.process.init(self._describe())
+        self.process.init(self._describe_found())
         if not self.process.adopt(identity):
             return False
         self.running_digest = past.digest
@@ -142,11 +142,22 @@ class Service(Flow):
             self.since = past.started_utc
         return True
 
-    def died_unseen(self, past: Past) -> None:
-        """Its process ended while no svcmgrd was there: an exit like any other, of unknown status."""
+    def died_unseen(self, past: Past, left: Identity | None = None) -> None:
+        """Its process ended while no svcmgrd was there: an exit like any other, of unknown status.
+
+        Args:
+            left: a living process that it left behind; all of those are ended first.
+        """
         self.init()
+        assert self.process is not None
         self.incarnation = past.incarnation
         self.started = past.started
+        self.process.init(self._describe_found())
+        if left is not None and self.process.adopt(left):
+            self.lifecycle.restore(State.STOPPING)
+            self.unseen = True
+            self.process.stop()
+            return
         self.lifecycle.restore(State.RUNNING)
         self._exited(ExitStatus())
 

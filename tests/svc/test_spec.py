@@ -140,7 +140,6 @@ OTHER: dict[str, Any] = {
     "hang_timeout": 1.0,
     "log_max_bytes": 4096,
     "log_keep": 6,
-    "cgroup": False,
     "options": {"x": 1},
 }
 BASE = ServiceSpec("a", command=("/bin/true",), env={"A": "1"})
