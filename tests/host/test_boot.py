@@ -137,7 +137,7 @@ async def test_a_process_that_was_not_recorded_is_found_by_its_mark(tmp_path: Pa
 
 
 @virtual
-async def test_a_left_over_of_an_older_life_is_not_taken_for_the_service(tmp_path: Path) -> None:
+async def test_a_left_over_of_an_older_life_is_ended_and_not_taken_for_the_service(tmp_path: Path) -> None:
     system = FakeOs()
     write(tmp_path, "web")
     async with Life(tmp_path, system) as life:
@@ -147,8 +147,11 @@ async def test_a_left_over_of_an_older_life_is_not_taken_for_the_service(tmp_pat
         (pid,) = set(life.mains("web")) - {old.pid}
     system.exit(pid)
     async with Life(tmp_path, system) as life:
-        assert life["web"].identity != old
-        assert life["web"].state is State.BACKOFF
+        assert life["web"].state is not State.RUNNING
+        await advance(3)
+        assert not system.processes[old.pid].alive
+        assert life["web"].state is State.RUNNING
+        assert life["web"].incarnation == 4
 
 
 @virtual
