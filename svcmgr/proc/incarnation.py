@@ -17,7 +17,7 @@ from typing import Protocol
 import attrs
 
 from svcmgr.clock import Clock
-from svcmgr.errors import Busy, NotPermitted, NotRunning, SvcmgrError
+from svcmgr.errors import Busy, NotPermitted, NotRunning
 from svcmgr.proc.identity import ExitStatus, Identity
 from svcmgr.proc.seam import Handle, Os
 from svcmgr.proc.spec import ProcSpec
@@ -60,10 +60,6 @@ class Listener(Protocol):
 
     def unkillable(self, pids: tuple[int, ...]) -> None:
         """These survived SIGKILL until the deadline."""
-        ...
-
-    def unfenced(self, error: SvcmgrError) -> None:
-        """The control group could not take the processes; they are found by session and marker as without one."""
         ...
 
     def main_changed(self, identity: Identity) -> None:
@@ -121,25 +117,6 @@ class Incarnation:
         if self.alive and self.state is State.RUNNING:
             self._remember()
         self._feed(Event.KILL if force else Event.STOP)
-
-    def fence_later(self, delay: float) -> None:
-        """Move what lives of the tree into its control group in ``delay`` seconds.
-
-        Moving a process makes the kernel wait for all of its processors (cgroups hold a lock against fork), which costs
-        about as much as the start itself; a while later nobody waits for it.
-        """
-        timer = asyncio.get_running_loop().call_later(delay, self._fence)
-        self._undo.append(timer.cancel)
-
-    def _fence(self) -> None:
-        cgroup = self._world.cgroup
-        if cgroup is None or not self.alive:
-            return
-        try:
-            for pid in (self.main.pid, *(who.pid for who in self.look())):
-                cgroup.attach(pid)
-        except SvcmgrError as error:
-            self._listener.unfenced(error)
 
     def signal(self, number: int) -> None:
         """Signal the main process. Raises NotRunning, NotPermitted."""
