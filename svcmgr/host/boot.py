@@ -10,8 +10,7 @@ from svcmgr.host.definitions import load_all
 from svcmgr.host.facts import Fact
 from svcmgr.host.recorder import recorded_identity, remember, settled_state
 from svcmgr.host.store import Ledger
-from svcmgr.proc import Identity
-from svcmgr.proc.procfs import environ
+from svcmgr.proc import Identity, Os
 from svcmgr.svc import MARK_INCARNATION, Goal, Graph, Past, Service, ServiceSpec, State, Supervisor, events
 
 
@@ -83,7 +82,7 @@ def _adopt(service: Service, fact: Fact, marked: list[Identity], boot_id: str) -
     known = recorded_identity(fact)
     if known is not None and known.boot_id == boot_id and service.adopt(known, past):
         return False
-    newer = next((i for i in marked if incarnation_of(i.pid) > fact.incarnation), None)
+    newer = next((i for i in marked if incarnation_of(service.seams.os, i.pid) > fact.incarnation), None)
     if newer is not None and service.adopt(newer, _unrecorded(service, newer)):
         return False
     if known is not None and known.boot_id == boot_id:
@@ -98,13 +97,14 @@ def _adopt(service: Service, fact: Fact, marked: list[Identity], boot_id: str) -
 
 def _unrecorded(service: Service, identity: Identity) -> Past:
     # svcmgrd died between spawn and record, so the process is about as old as that death: its age is not worth more.
-    return Past(incarnation_of(identity.pid), service.seams.clock.monotonic(), digest=service.spec.digest)
+    seams = service.seams
+    return Past(incarnation_of(seams.os, identity.pid), seams.clock.monotonic(), digest=service.spec.digest)
 
 
-def incarnation_of(pid: int) -> int:
+def incarnation_of(os: Os, pid: int) -> int:
     """The incarnation that a process of ours carries in its environment, 0 when it carries none."""
     prefix = MARK_INCARNATION.encode() + b"="
-    for word in environ(pid).split(b"\0"):
+    for word in os.environ(pid).split(b"\0"):
         if word.startswith(prefix) and word[len(prefix) :].isdigit():
             return int(word[len(prefix) :])
     return 0

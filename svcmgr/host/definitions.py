@@ -20,6 +20,7 @@ import msgspec
 from svcmgr.errors import BadDefinition, BadInput, SvcmgrError
 from svcmgr.fsutil import atomic_write, make_dir, read_limited
 from svcmgr.paths import check_key
+from svcmgr.proc.spec import RLIMITS
 from svcmgr.svc import BackoffSpec, Links, Readiness, Registry, Restart, Service, ServiceSpec
 from svcmgr.svc.spec import ReadyKind
 
@@ -88,7 +89,9 @@ def load(path: Path, registry: Registry) -> ServiceSpec:
         table = tomllib.loads(source)
     except UnicodeDecodeError as error:
         raise BadDefinition(f"cannot use {path}: not UTF-8 at byte {error.start}", path=str(path)) from error
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise BadDefinition(f"cannot use {path}: its values are nested too deeply", path=str(path)) from error
+    except ValueError as error:  # TOMLDecodeError is one, and a number of thousands of digits is another
         raise BadDefinition(f"cannot use {_at(path, str(error), text.decode())}", path=str(path)) from error
     try:
         return parse(path.stem, table, registry, path)
@@ -96,7 +99,8 @@ def load(path: Path, registry: Registry) -> ServiceSpec:
         key = str(error.details.get("key", ""))
         line = _line_of(source, key)
         where = f"{path}:{line}" if line else str(path)
-        raise BadDefinition(f"cannot use {where}: {error.message}", path=str(path), line=line, key=key) from error
+        reason = error.message if not key or f"'{key}'" in error.message else f"{error.message} (key '{key}')"
+        raise BadDefinition(f"cannot use {where}: {reason}", path=str(path), line=line, key=key) from error
 
 
 def _at(path: Path, message: str, source: str) -> str:
@@ -104,7 +108,7 @@ def _at(path: Path, message: str, source: str) -> str:
     found = _TOML_LINE.search(message)
     if not found:
         return f"{path}: {message}"
-    line = source.splitlines()[int(found[1]) - 1 : int(found[1])]
+    line = source.split("\n")[int(found[1]) - 1 : int(found[1])]
     key = line[0].partition("=")[0].strip() if line and "=" in line[0] else ""
     text = message[: found.start()].strip()
     return f"{path}:{found[1]}:{found[2]}: {text}" + (f" (key {key})" if key else "")
@@ -114,7 +118,7 @@ def _line_of(source: str, key: str) -> int:
     if not key:
         return 0
     pattern = re.compile(rf"""\s*(\[\s*)?["']?{re.escape(key)}["']?\s*(=|\.|\])""")
-    for number, line in enumerate(source.splitlines(), 1):
+    for number, line in enumerate(source.split("\n"), 1):
         if pattern.match(line):
             return number
     return 0
@@ -176,10 +180,10 @@ def _build(name: str, d: Definition, cls: type[Service], source: Path | None) ->
         nice=_between("nice", d.nice, -20, 19),
         rlimits={k: _limit(k, v) for k, v in d.rlimits.items()},
         restart=d.restart or cls.restart,
-        backoff=_keyed("restart_delay", lambda: _backoff(d)),
+        backoff=_backoff(d),
         ready=ready,
         start_timeout=_between("start_timeout", d.start_timeout, 0.01, 86400),
-        stop_signal=_signal("stop_signal", d.stop_signal),
+        stop_signal=_ending("stop_signal", d.stop_signal),
         stop_grace=_between("stop_grace", cls.stop_grace if d.stop_grace is None else d.stop_grace, 0, 86400),
         reload_signal=_signal("reload_signal", d.reload_signal) if d.reload_signal else "",
         links=Links(_names("requires", d.requires), _names("after", d.after)),
@@ -197,12 +201,16 @@ def _build(name: str, d: Definition, cls: type[Service], source: Path | None) ->
 def _backoff(d: Definition) -> BackoffSpec:
     base = BackoffSpec()
     delay = base.delay if d.restart_delay is None else d.restart_delay
-    return BackoffSpec(
-        delay=delay,
-        delay_max=max(base.delay_max, delay) if d.restart_delay_max is None else d.restart_delay_max,
-        intensity=base.intensity if d.restart_intensity is None else d.restart_intensity,
-        period=base.period if d.restart_period is None else d.restart_period,
-    )
+    try:
+        return BackoffSpec(
+            delay=delay,
+            delay_max=max(base.delay_max, delay) if d.restart_delay_max is None else d.restart_delay_max,
+            intensity=base.intensity if d.restart_intensity is None else d.restart_intensity,
+            period=base.period if d.restart_period is None else d.restart_period,
+        )
+    except BadInput as error:
+        error.details["key"] = f"restart_{error.details['field']}"
+        raise
 
 
 def _between(key: str, value: Any, low: float, high: float) -> Any:
@@ -244,6 +252,13 @@ def _signal(key: str, name: str) -> str:
     return full
 
 
+def _ending(key: str, name: str) -> str:
+    full = _signal(key, name)
+    if full in ("SIGSTOP", "SIGCONT"):
+        raise BadInput(f"key {key!r}: {name!r} cannot end a process", key=key)
+    return full
+
+
 def _names(key: str, names: list[str]) -> tuple[str, ...]:
     for name in names:
         _keyed(key, lambda name=name: check_key(name))
@@ -251,6 +266,9 @@ def _names(key: str, names: list[str]) -> tuple[str, ...]:
 
 
 def _limit(name: str, value: int | str | list[int | str]) -> tuple[int, int]:
+    if name not in RLIMITS:
+        known = ", ".join(sorted(RLIMITS))
+        raise BadInput(f"key 'rlimits': {name!r} is no limit; known are {known}", key="rlimits")
     pair = value if isinstance(value, list) else [value, value]
     if len(pair) != 2:
         raise BadInput(f"key 'rlimits': {name} needs a number or [soft, hard]", key="rlimits")
@@ -269,10 +287,21 @@ def _bound(name: str, value: int | str) -> int:
 
 
 def save(directory: Path, name: str, table: Mapping[str, Any]) -> Path:
-    """Write a definition file, durable. Raises StorageFailed; an old file is then unchanged."""
+    """Write a definition file, durable. A key whose value is None is left out.
+
+    Raises:
+        BadDefinition: a value has no place in TOML.
+        StorageFailed: the file system refused.
+
+    An old file is unchanged then.
+    """
     import tomli_w
 
+    try:
+        text = tomli_w.dumps({key: value for key, value in table.items() if value is not None})
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadDefinition(f"cannot store the definition of {name}: {error}") from error
     make_dir(directory)
     path = directory / f"{name}.toml"
-    atomic_write(path, tomli_w.dumps(dict(table)).encode(), mode=0o644)
+    atomic_write(path, text.encode(), mode=0o644)
     return path

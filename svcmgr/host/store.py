@@ -82,10 +82,15 @@ class IntentStore:
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((future, goals, enabled or {}, boot_id))
-        async with self._write_lock:
-            if not future.done():
-                await self._commit_all()
-        await future
+        try:
+            async with self._write_lock:
+                if not future.done():
+                    await self._commit_all()
+            await future
+        finally:  # when cancelled: what is not being written yet is not to be written, and nobody asks how it ended
+            self._waiting = [one for one in self._waiting if one[0] is not future]
+            if not future.cancel() and not future.cancelled():
+                future.exception()
 
     async def _commit_all(self) -> None:
         """Write everything that is waiting as one new content; all of it succeeds or fails together."""
@@ -93,13 +98,14 @@ class IntentStore:
         new = self.intent
         for _, goals, enabled, boot_id in batch:
             new = Intent(boot_id or new.boot_id, _merge(new.goals, goals), _merge(new.enabled, enabled))
-        failure: StorageFailed | None = None
+        failure: BaseException | None = None
+        cancelled: asyncio.CancelledError | None = None
         if new != self.intent or not self.path.exists():
-            try:
-                await asyncio.to_thread(self._write, msgspec.json.encode(new))
+            write = asyncio.get_running_loop().run_in_executor(None, self._write, msgspec.json.encode(new))
+            cancelled = await _outlast(write)
+            failure = write.exception()
+            if failure is None:
                 self.intent = new
-            except StorageFailed as error:
-                failure = error
         for future, *_ in batch:
             if future.done():
                 continue
@@ -107,12 +113,28 @@ class IntentStore:
                 future.set_exception(failure)
             else:
                 future.set_result(None)
+        if cancelled is not None:
+            raise cancelled
 
     def _write(self, data: bytes) -> None:
         with contextlib.suppress(OSError):
             self.previous.unlink(missing_ok=True)
             os.link(self.path, self.previous)
         atomic_write(self.path, data, mode=0o600)
+
+
+async def _outlast(work: asyncio.Future[None]) -> asyncio.CancelledError | None:
+    """Wait until ``work`` is done, which cannot be called back and which others wait for too.
+
+    Returns a cancellation that came meanwhile, to be raised when the others have their answer.
+    """
+    cancelled = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled
 
 
 def _merge(old: dict[str, V], changes: Mapping[str, V | None]) -> dict[str, V]:

@@ -51,6 +51,9 @@ class RealOs:
     def marked(self, root: str) -> dict[str, list[Identity]]:
         return self._census.marked(root)
 
+    def environ(self, pid: int) -> bytes:
+        return procfs.environ(pid)
+
     # --- files ---------------------------------------------------------------------------------
 
     def make_dirs(self, spec: ProcSpec) -> None:

@@ -44,6 +44,10 @@ class Os(Protocol):
         """Every living process of this run directory by service, oldest first: what a dead svcmgrd left."""
         ...
 
+    def environ(self, pid: int) -> bytes:
+        """The initial environment of ``pid``, NUL separated; empty when it is gone or not ours to read."""
+        ...
+
     def make_dirs(self, spec: ProcSpec) -> None:
         """Create the directories that ``spec`` names files in. Raises StorageFailed."""
         ...

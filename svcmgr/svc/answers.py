@@ -89,7 +89,7 @@ class Answers:
     def check(cls, spec: ServiceSpec) -> None:
         """Refuse a definition this kind cannot run. Raises BadDefinition."""
         if spec.options:
-            raise BadDefinition(f"cannot define {spec.key}: kind {cls.kind} takes no options")
+            raise BadDefinition(f"cannot define {spec.key}: kind {cls.kind} takes no options", key="options")
 
     def wanted(self, volumes: Mapping[str, Any]) -> bool:
         """Whether the state of the host's volumes allows this service to run while its goal is UP."""

@@ -45,11 +45,15 @@ class BackoffSpec:
         for name in ("delay", "delay_max", "period"):
             value = getattr(self, name)
             if not 0 <= value <= 86400:
-                raise BadInput(f"cannot use restart {name} {value}: give seconds between 0 and 86400")
+                raise BadInput(f"cannot use restart {name} {value}: give seconds between 0 and 86400", field=name)
         if self.delay > self.delay_max:
-            raise BadInput(f"cannot use restart delay {self.delay}: it is over the maximum of {self.delay_max}")
+            raise BadInput(
+                f"cannot use restart delay {self.delay}: it is over the maximum of {self.delay_max}", field="delay_max"
+            )
         if not 0 <= self.intensity <= 10000:
-            raise BadInput(f"cannot use restart intensity {self.intensity}: give 0 (never give up) to 10000")
+            raise BadInput(
+                f"cannot use restart intensity {self.intensity}: give 0 (never give up) to 10000", field="intensity"
+            )
 
 
 class Backoff:

@@ -160,6 +160,12 @@ class FakeOs:
                 found.setdefault(one.marker.service, []).append(one.identity)
         return found
 
+    def environ(self, pid: int) -> bytes:
+        process = self.processes.get(pid)
+        if process is None or not process.alive or process.spec is None:
+            return b""
+        return b"".join(f"{key}={value}\0".encode() for key, value in process.spec.env.items())
+
     # --- Os: files -------------------------------------------------------------------------------
 
     def make_dirs(self, spec: ProcSpec) -> None:
