@@ -20,6 +20,7 @@ import msgspec
 from svcmgr.errors import BadDefinition, BadInput, SvcmgrError
 from svcmgr.fsutil import atomic_write, make_dir, read_limited
 from svcmgr.paths import check_key
+from svcmgr.proc.spec import RLIMITS
 from svcmgr.svc import BackoffSpec, Links, Readiness, Registry, Restart, Service, ServiceSpec
 from svcmgr.svc.spec import ReadyKind
 
@@ -176,7 +177,7 @@ def _build(name: str, d: Definition, cls: type[Service], source: Path | None) ->
         nice=_between("nice", d.nice, -20, 19),
         rlimits={k: _limit(k, v) for k, v in d.rlimits.items()},
         restart=d.restart or cls.restart,
-        backoff=_keyed("restart_delay", lambda: _backoff(d)),
+        backoff=_backoff(d),
         ready=ready,
         start_timeout=_between("start_timeout", d.start_timeout, 0.01, 86400),
         stop_signal=_signal("stop_signal", d.stop_signal),
@@ -196,13 +197,22 @@ def _build(name: str, d: Definition, cls: type[Service], source: Path | None) ->
 
 def _backoff(d: Definition) -> BackoffSpec:
     base = BackoffSpec()
-    delay = base.delay if d.restart_delay is None else d.restart_delay
+    delay = _seconds("restart_delay", d.restart_delay, base.delay)
+    longest = _seconds("restart_delay_max", d.restart_delay_max, max(base.delay_max, delay))
+    if delay > longest:
+        raise BadInput(f"key 'restart_delay': {delay} is over restart_delay_max, {longest}", key="restart_delay")
+    intensity = base.intensity if d.restart_intensity is None else d.restart_intensity
     return BackoffSpec(
         delay=delay,
-        delay_max=max(base.delay_max, delay) if d.restart_delay_max is None else d.restart_delay_max,
-        intensity=base.intensity if d.restart_intensity is None else d.restart_intensity,
-        period=base.period if d.restart_period is None else d.restart_period,
+        delay_max=longest,
+        intensity=_between("restart_intensity", intensity, 0, 10000),
+        period=_seconds("restart_period", d.restart_period, base.period),
     )
+
+
+def _seconds(key: str, value: float | None, default: float) -> float:
+    found: float = _between(key, default if value is None else value, 0, 86400)
+    return found
 
 
 def _between(key: str, value: Any, low: float, high: float) -> Any:
@@ -251,6 +261,8 @@ def _names(key: str, names: list[str]) -> tuple[str, ...]:
 
 
 def _limit(name: str, value: int | str | list[int | str]) -> tuple[int, int]:
+    if name not in RLIMITS:
+        raise BadInput(f"key 'rlimits': {name!r} is not a limit; known: {', '.join(sorted(RLIMITS))}", key="rlimits")
     pair = value if isinstance(value, list) else [value, value]
     if len(pair) != 2:
         raise BadInput(f"key 'rlimits': {name} needs a number or [soft, hard]", key="rlimits")
