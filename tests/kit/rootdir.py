@@ -193,9 +193,11 @@ class Root:
         path.write_text(tomli_w.dumps({"command": command, **keys}))
         return path
 
-    def add(self, name: str, command: list[str], *, start: bool = False, **keys: Any) -> dict[str, Any]:
+    def add(
+        self, name: str, command: list[str], *, start: bool = False, replace: bool = False, **keys: Any
+    ) -> dict[str, Any]:
         """Define a service by way of svcmgrd; its outcome. It must have gone well."""
-        reply = self.call("add", name=name, definition={"command": command, **keys}, start=start)
+        reply = self.call("add", name=name, definition={"command": command, **keys}, start=start, replace=replace)
         (outcome,) = reply["outcomes"]
         assert outcome.get("ok", True), outcome
         return dict(outcome)
