@@ -134,6 +134,8 @@ class Ledger:
         self._fd = -1
         self._size = 0
         self._limit = 0
+        #: the file may end within a line
+        self._torn = False
         self._encode = msgspec.json.Encoder().encode
 
     def load(self) -> None:
@@ -142,13 +144,26 @@ class Ledger:
         self.facts, self.skipped, self.generation = found.facts, found.skipped, found.generation + 1
 
     def open(self) -> None:
-        """Fold the file to what is known and keep it open for appending. Raises StorageFailed."""
+        """Fold the file to what is known and keep it open for appending.
+
+        Where it cannot be folded (a full disk) the file is appended to as it is, and ``trouble`` says why.
+
+        Raises:
+            StorageFailed: there is no ledger and none can be made.
+        """
         lines = [self._encode(Life(self.generation)), *map(self._encode, self.facts.values())]
         data = b"\n".join(lines) + b"\n"
-        atomic_write(self.path, data, mode=0o600, durable=False)
+        try:
+            atomic_write(self.path, data, mode=0o600, durable=False)
+            self._torn = False
+        except StorageFailed as error:
+            if not self.path.is_file():
+                raise
+            self.trouble = f"cannot fold the ledger: {error.message}"
+            self._torn = True
         self.close()
         self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        self._size = len(data)
+        self._size = os.fstat(self._fd).st_size
         self._limit = self._size * 2 + _FOLD_AFTER
 
     def close(self) -> None:
@@ -170,10 +185,13 @@ class Ledger:
         try:
             if self._size > self._limit:
                 self.open()
-            write_all(self._fd, line)
+            # What a refused write left of its line must not take the next one with it.
+            write_all(self._fd, b"\n" + line if self._torn else line)
+            self._torn = False
             self._size += len(line)
             self.trouble = ""
         except (OSError, StorageFailed) as error:
+            self._torn = True
             self.trouble = f"cannot write the ledger {self.path}: {error}"
 
     def forget(self, key: str) -> None:
