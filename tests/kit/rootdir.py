@@ -312,6 +312,7 @@ class Root:
                     stream.close()
             if (reader := getattr(child, "ready", None)) is not None:
                 os.close(reader)
+        self._children.clear()
         until(lambda: not any(alive(pid) for pid in left), "the end of what was left")
         return [f"{pid} {found}" for pid, found in left.items()]
 
