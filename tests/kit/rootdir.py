@@ -31,6 +31,9 @@ from svcmgr.proc import procfs
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable
 CLOCKD = [PYTHON, "-m", "svcmgr.services", "examples.clockd:Clockd"]
+#: Run as user nobody, who may read everything (the interpreter of the tests may be in somebody's home) and no more.
+_READS = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
+AS_NOBODY = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", *_READS]
 #: In the environment of everything that a test starts, so that it is found again.
 MARK = "TESTS_KIT_ROOT"
 DEADLINE_S = 15.0
