@@ -28,6 +28,7 @@ class Hooks:
 
     Args:
         on_main: told of a new main process of the running incarnation (it forked, or adopt_main was called).
+        on_lingers: told that the main process has ended while something of its tree still lives.
         on_unkillable: told of the pids that outlived SIGKILL and the deadline after it.
         on_trouble: told of what could not be done for it, while it goes on.
         cgroups: gives the control group at a path; used when the spec names one.
@@ -36,6 +37,7 @@ class Hooks:
 
     on_main: Callable[[Process, Identity], None] | None = None
     on_unkillable: Callable[[Process, tuple[int, ...]], None] | None = None
+    on_lingers: Callable[[Process], None] | None = None
     on_trouble: Callable[[Process, SvcmgrError], None] | None = None
     cgroups: Callable[[Path], Cgroup] | None = None
     fence_after_s: float = 0.0
@@ -222,6 +224,11 @@ class Process:
         """For the incarnation only."""
         if self._hooks.on_main is not None:
             self._hooks.on_main(self, identity)
+
+    def lingers(self) -> None:
+        """For the incarnation only."""
+        if self._hooks.on_lingers is not None:
+            self._hooks.on_lingers(self)
 
     # --- inside --------------------------------------------------------------------------------
 
