@@ -150,8 +150,8 @@ class Api:
             await self._commander.remove(keys, stop=request.stop, timeout_s=_timeout(request.timeout_s))
         )
 
-    def plan(self, _: None, ctx: CallContext) -> wire.ReloadReply:
-        return wire.ReloadReply(self._commander.plan().changes)
+    async def plan(self, _: None, ctx: CallContext) -> wire.ReloadReply:
+        return wire.ReloadReply((await self._commander.plan()).changes)
 
     async def reread(self, _: None, ctx: CallContext) -> wire.ReloadReply:
         return await self._commander.reread()

@@ -79,7 +79,7 @@ def _adopt(service: Service, fact: Fact, marked: list[Identity], boot_id: str) -
 
     Returns whether the service is at rest by its own end, so that it is not to be started.
     """
-    past = Past(fact.incarnation, fact.mono, fact.ready, fact.digest)
+    past = Past(fact.incarnation, fact.mono, fact.ready, fact.digest, fact.at)
     known = recorded_identity(fact)
     if known is not None and known.boot_id == boot_id and service.adopt(known, past):
         return False
@@ -98,7 +98,7 @@ def _adopt(service: Service, fact: Fact, marked: list[Identity], boot_id: str) -
 
 def _unrecorded(service: Service, identity: Identity) -> Past:
     # svcmgrd died between spawn and record, so the process is about as old as that death: its age is not worth more.
-    return Past(incarnation_of(identity.pid), service.seams.clock.monotonic(), ready=False, digest=service.spec.digest)
+    return Past(incarnation_of(identity.pid), service.seams.clock.monotonic(), digest=service.spec.digest)
 
 
 def incarnation_of(pid: int) -> int:

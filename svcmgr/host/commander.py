@@ -8,6 +8,7 @@ the old intent in force and every daemon untouched.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 from svcmgr.errors import AlreadyExists, BadDefinition, BadInput, SvcmgrError
@@ -137,7 +138,7 @@ class Commander:
         if old is None and not request.start:
             # Within this boot of the host only a start starts it, also when svcmgrd is replaced; the next boot may.
             await self.store.commit({key: Goal.DOWN.value})
-        save(self.layout.definitions, key, request.definition)
+        await asyncio.to_thread(save, self.layout.definitions, key, request.definition)
         self.invalid.pop(key, None)
         word = self._take(key, fresh, spec)
         if not request.start:
@@ -198,14 +199,14 @@ class Commander:
             return wire.Outcome(key, "failed", ok=False, text=f"cannot remove {source}: {error.strerror}")
         return wire.Outcome(key, "removed")
 
-    def plan(self) -> Plan:
+    async def plan(self) -> Plan:
         """What reading the definitions again would change."""
-        specs, invalid = load_all(self.layout.definitions, self.registry)
+        specs, invalid = await asyncio.to_thread(load_all, self.layout.definitions, self.registry)
         return make_plan(self.supervisor.services, specs, invalid)
 
     async def reread(self) -> wire.ReloadReply:
         """Read the definitions again and touch only what changed."""
-        plan = self.plan()
+        plan = await self.plan()
         outcomes: list[wire.Outcome] = []
         self.invalid = dict(plan.invalid)
         if plan.removed:

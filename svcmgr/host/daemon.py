@@ -216,16 +216,21 @@ def check_private(path: os.PathLike[str]) -> None:
 
 def log_line(text: str) -> None:
     """One line to our own log, which is standard error."""
-    sys.stderr.write(f"{rfc3339(SystemClock().utc())} {text}\n")
-    sys.stderr.flush()
+    _write(f"{rfc3339(SystemClock().utc())} {text}\n")
 
 
 def log_event(stamped: events.Stamped) -> None:
     """Events as log lines."""
-    sys.stderr.write(f"{rfc3339(stamped.at)} {stamped.event.line()}\n")
-    sys.stderr.flush()
+    _write(f"{rfc3339(stamped.at)} {stamped.event.line()}\n")
 
 
 def report_bug(error: Exception) -> None:
     """An exception that is our fault: the traceback goes to the log, never to a client."""
-    traceback.print_exception(error)
+    _write("".join(traceback.format_exception(error)))
+
+
+def _write(text: str) -> None:
+    # A full disk or a closed terminal costs the line, never the supervision.
+    with suppress(OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()

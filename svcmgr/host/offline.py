@@ -15,7 +15,7 @@ from svcmgr.errors import BadInput, PidfileUnusable, SvcmgrError, UnknownService
 from svcmgr.fsutil import read_limited
 from svcmgr.host import wire
 from svcmgr.host.facts import FILE_LIMIT, Fact, Intent, read_facts
-from svcmgr.paths import Layout, check_key
+from svcmgr.paths import RESERVED, Layout, check_key
 from svcmgr.proc import procfs
 from svcmgr.proc.pidfile import owner
 
@@ -121,8 +121,9 @@ def follow(layout: Layout, names: list[str], lines: int) -> Iterator[tuple[str, 
 
 
 def _log(layout: Layout, name: str) -> str:
-    check_key(name)
-    path = layout.daemon_log if name == "svcmgrd" else layout.service_log(name)
+    if name != RESERVED:
+        check_key(name)
+    path = layout.daemon_log if name == RESERVED else layout.service_log(name)
     if not path.exists():
         raise UnknownService(f"cannot read the log of {name!r}: there is no {path}", name=name)
     return str(path)

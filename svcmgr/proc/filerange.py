@@ -22,6 +22,9 @@ _WAIT_WRITE_WAIT = 1 | 2 | 4
 #: What a file system says when it does not have an operation (EINVAL: blocks larger than it told us).
 UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
+#: linux/magic.h
+_EXT4_MAGIC = 0xEF53
+
 _libc = ctypes.CDLL(None, use_errno=True)
 # Where off_t may be 32 bits the 64-bit entry has its own name.
 _fallocate = getattr(_libc, "fallocate64", None) or _libc.fallocate
@@ -52,6 +55,17 @@ def flush(fd: int, offset: int, length: int = 0) -> None:
         if error.errno not in UNSUPPORTED:
             raise
         os.fdatasync(fd)
+
+
+def drops_head_unwritten(fd: int) -> bool:
+    """Whether :func:`collapse` at offset 0 throws dirty pages of the range away instead of writing them first.
+
+    ext4 does (linux: fs/ext4/extents.c, ext4_collapse_range), xfs does not (linux: fs/xfs/xfs_bmap_util.c,
+    xfs_prepare_shift).
+    """
+    status = ctypes.create_string_buffer(512)  # struct statfs, which begins with f_type
+    _check(_libc.fstatfs(fd, status))
+    return ctypes.c_long.from_buffer(status).value == _EXT4_MAGIC
 
 
 def can_collapse(directory: Path) -> bool:

@@ -364,8 +364,9 @@ class Incarnation:
         world.os.close(self.main)
         if world.cgroup is not None:
             world.cgroup.remove()
-        world.os.remove_pidfile(self.spec, self.main.pid)
         self._listener.gone(self._status, self._stopper.result())
+        # After the news: who starts the next one at once has written its number over ours by now, and it stays.
+        world.os.remove_pidfile(self.spec, self.main.pid)
 
     def _call_off(self) -> None:
         if self._timer is not None:

@@ -12,8 +12,8 @@ step                  what is true on disk
 ====================  ==============================================================================
 idle                  live file whole; pieces in order; with files > 0 a copy was under way
 shift                 the head [0, cut) is copied to ``.NAME.new.N``; pieces may be half renamed
-punch                 the head is in the pieces; in the live file it is whole or partly zeros
-collapse              the head is a hole, or is gone already (the first byte that is data tells which)
+punch                 the head is in the pieces; in the live file its first block may be a hole
+collapse              the live file begins with a hole, or its head is gone already
 shift-truncate        as *shift*, for file systems that cannot collapse
 truncate              the head is in the pieces and will be cut off with ftruncate(2)
 ====================  ==============================================================================
@@ -133,7 +133,7 @@ def head_removed(fd: int, path: Path, record: Record) -> bool:
     size = os.fstat(fd).st_size
     if record.step == COLLAPSE:
         # At least one byte follows the head before the collapse, so a shorter file has been collapsed.
-        return size <= record.cut or _first_data(fd, size) < record.cut
+        return size <= record.cut or _first_data(fd, size) == 0
     cut = cut_by_now(path, record)
     return size < cut or not _same_as_newest(fd, path, cut)
 

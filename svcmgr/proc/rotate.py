@@ -6,13 +6,14 @@ live file with fallocate(FALLOC_FL_COLLAPSE_RANGE), which is atomic against appe
 the inode's lock while what follows moves down and the file becomes shorter. No byte is lost and no signal is
 sent. Pieces therefore end at block borders, not at line ends; readers join them.
 
-The copy is on disk before the head goes. The head is punched (made a hole) before it is collapsed because of
-kills: collapsing twice would remove bytes, and a hole at the head is what a file has before the collapse and
+The copy is on disk before the head goes. The first block is punched (made a hole) before the collapse because
+of kills: collapsing twice would remove bytes, and a hole at the start is what a file has before the collapse and
 never after it. Steps are noted in the record (see ``logrecord``), each step can be repeated, and
 :meth:`Rotator.recover` does the steps that a killed process left.
 
 The collapse writes out, under the inode's lock, the dirty pages of everything that moves. So they are flushed
-before, without the lock; that keeps the writer waiting for milliseconds instead of for the disk.
+before, without the lock, except for the newest; the writer waits for milliseconds instead of for the disk. ext4
+drops the dirty pages of the head unwritten, other file systems write them too.
 
 Where the file system cannot collapse (tmpfs, btrfs, NFS), the whole file is copied and truncated. What is
 written between the last read and ftruncate(2) is lost there, and every result says ``lossy``.
@@ -35,6 +36,9 @@ from svcmgr.proc.logplan import Cut, plan
 from svcmgr.proc.logrecord import Record
 from svcmgr.proc.logview import pause
 
+#: The end of the file that is left to be written out when it moves, and the rounds that come this near to the end.
+_NEWEST = 1 << 20
+_FLUSHES = 3
 #: Together 0.1 s, in a worker thread.
 _LOCK_TRIES = 20
 _LOCK_PAUSE = 0.005
@@ -117,7 +121,7 @@ class Rotator:
                 logpieces.copy(live, logrecord.new_piece(path, index), offset, length, last=index == 1)
                 self._checkpoint("copying")
             if not lossy:
-                filerange.flush(live, cut.cut)
+                _settle(live, cut.cut)
             elif cut.ranges:
                 cut = _longer(cut, logpieces.append_rest(live, logrecord.new_piece(path, 1), cut.cut))
             self._checkpoint("copied")
@@ -161,7 +165,7 @@ class Rotator:
         if os.fstat(live).st_size <= record.cut:
             # More than the head always stays, so somebody else truncated the file: the head is gone already.
             return self._store(live, path, Record(record.base + record.cut))
-        filerange.punch(live, 0, record.cut)
+        filerange.punch(live, 0, os.fstatvfs(live).f_bsize)
         self._checkpoint("punched")
         return self._store(live, path, record._replace(step=logrecord.COLLAPSE))
 
@@ -180,6 +184,16 @@ class Rotator:
             os.ftruncate(live, 0)
             self._checkpoint("truncated")
         self._store(live, path, Record(record.base + cut))
+
+
+def _settle(live: int, cut: int) -> None:
+    """Write out what the collapse would, but for the newest pages: who appends to them would have to wait."""
+    done = cut if filerange.drops_head_unwritten(live) else 0
+    for _ in range(_FLUSHES):
+        edge = max(cut, os.fstat(live).st_size - _NEWEST)
+        if edge - done >= _NEWEST:
+            filerange.flush(live, done, edge - done)
+            done = edge
 
 
 def _longer(cut: Cut, grown: int) -> Cut:

@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 
 from svcmgr.conn import Connected, ConnEvent, Disconnected, Hung, Recovered, remove_left
-from svcmgr.errors import StopFailed, SvcmgrError
+from svcmgr.errors import InternalError, StopFailed, SvcmgrError
 from svcmgr.proc import ExitStatus, Identity, ProcSpec
 from svcmgr.proc.logread import tail
 from svcmgr.svc import events, launch
@@ -86,6 +86,11 @@ class Flow(Answers):
         except SvcmgrError as error:
             self._spawn_failed(error)
             return
+        except Exception as error:
+            # An answer of this kind is wrong. The service must not stay half started; the traceback goes to the log.
+            text = f"kind {self.spec.kind} failed: {type(error).__name__}: {error}"
+            self._spawn_failed(InternalError(f"cannot start {self.key}: {text}"))
+            raise
         self._begin(identity, self.seams.clock.monotonic())
         self.running_digest = self.spec.digest
         self.seams.listener.emit(events.Spawned(self.key, *self._facts(identity)))

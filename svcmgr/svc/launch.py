@@ -6,6 +6,7 @@ svcmgrd itself (its own notify socket, watchdog, listening sockets) is never han
 
 from __future__ import annotations
 
+import contextlib
 import pwd
 import signal
 from collections.abc import Mapping
@@ -14,8 +15,8 @@ from typing import Any
 
 import attrs
 
-from svcmgr.errors import SpawnFailed
-from svcmgr.fsutil import atomic_write, make_dir
+from svcmgr.errors import BadInput, SpawnFailed
+from svcmgr.fsutil import atomic_write, make_dir, read_limited
 from svcmgr.paths import Layout
 from svcmgr.proc import MARK_ROOT, MARK_SERVICE, ProcSpec, StopPlan
 from svcmgr.proc.cgroup import service_path
@@ -84,11 +85,10 @@ def write_volfile(path: Path, text: str | None) -> Path | None:
     if text is None:
         return None
     data = text.encode()
-    try:
-        if path.read_bytes() == data:
+    with contextlib.suppress(OSError, BadInput):  # not there, or not a file like ours: the write tells what is wrong
+        if read_limited(path, len(data)) == data:
             return path
-    except FileNotFoundError:
-        make_dir(path.parent)
+    make_dir(path.parent)
     atomic_write(path, data)
     return path
 

@@ -139,6 +139,8 @@ class Service(Flow):
         self._begin(identity, past.started)
         self.seams.listener.emit(events.Adopted(self.key, *self._facts(identity)))
         self.feed(Ev.ADOPT_READY if past.ready else Ev.ADOPT)
+        if past.started_utc is not None:
+            self.since = past.started_utc
         return True
 
     def died_unseen(self, past: Past, left: Identity | None = None) -> None:

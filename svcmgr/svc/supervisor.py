@@ -94,7 +94,10 @@ class Supervisor:
         """Number ``event``, keep it, hand it to the sinks and wake those who wait for events."""
         stamped = self.ring.append(event, self.clock.utc())
         for sink in self.sinks:
-            sink(stamped)
+            try:
+                sink(stamped)
+            except Exception as error:  # who only listens must not break what is going on
+                self._on_bug(error)
         for waiter in self._event_waiters:
             if not waiter.done():
                 waiter.set_result(None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,7 +87,7 @@ def test_cycles_are_refused_with_their_path(links: dict[str, str], cycle: set[st
     assert len(path) == len(cycle) + 1
     assert " -> ".join(path) in caught.value.message
     table = {name: [w.lstrip("~") for w in text.split()] for name, text in links.items()}
-    for here, there in zip(path, path[1:], strict=False):
+    for here, there in itertools.pairwise(path):
         assert there in table[here]
 
 
@@ -104,7 +106,7 @@ def test_a_chain_of_two_thousand() -> None:
 def test_a_wide_graph_is_walked_once() -> None:
     """Layers that all require each other have exponentially many paths."""
     layers = [[f"n{layer}x{i}" for i in range(6)] for layer in range(40)]
-    links = {name: Links(tuple(below)) for above, below in zip(layers, layers[1:], strict=False) for name in above}
+    links = {name: Links(tuple(below)) for above, below in itertools.pairwise(layers) for name in above}
     found = Graph(links)
     assert len(found.with_requirements(layers[0])) == 240
     assert len(found.with_dependents(layers[-1])) == 240

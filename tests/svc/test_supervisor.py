@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from svcmgr.errors import Busy, DependencyCycle, UnknownService
+from svcmgr.services.command.service import CommandService
 from svcmgr.svc import Goal, Result, State
+from svcmgr.svc.events import Stamped
 from tests.kit.fakeos import Program
 from tests.kit.world import World, advance, virtual
 
@@ -529,6 +531,41 @@ async def test_a_fault_in_one_service_is_reported_and_the_others_go_on(tmp_path:
         assert world.facts[-1].event.what == "trouble"
         world.bugs.clear()
         assert words(await world.start("web")) == {"web": "started"}
+
+
+class Wrong(CommandService):
+    """A kind whose answers raise."""
+
+    def argv(self) -> list[str]:
+        raise KeyError("volume")
+
+
+@virtual
+async def test_a_kind_whose_answer_raises_fails_alone_and_is_told(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.define("wrong", cls=Wrong)
+        result = (await world.start("wrong"))["wrong"]
+        assert (result.word, world.now) == ("failed", 0)
+        assert result.text == "cannot start wrong: kind command failed: KeyError: 'volume'"
+        assert world["wrong"].state is State.FAILED
+        assert [type(e) for e in world.bugs] == [KeyError]
+        assert words(await world.stop("wrong")) == {"wrong": "was-not-running"}
+        world.bugs.clear()
+
+
+@virtual
+async def test_a_listener_that_raises_breaks_nothing(tmp_path: Path) -> None:
+    def full(stamped: Stamped) -> None:
+        raise OSError("disk full")
+
+    async with World(tmp_path) as world:
+        world.supervisor.sinks.insert(0, full)
+        world.define("web", ready="up:1")
+        assert words(await world.start("web")) == {"web": "started"}
+        assert words(await world.stop("web")) == {"web": "stopped"}
+        assert {type(e) for e in world.bugs} == {OSError}
+        assert len(world.bugs) == len(world.facts)
+        world.bugs.clear()
 
 
 @virtual
