@@ -66,6 +66,10 @@ class Listener(Protocol):
         """Another process of the tree is the main process now."""
         ...
 
+    def lingers(self) -> None:
+        """The main process has ended, and it takes longer than this moment until nothing of it lives."""
+        ...
+
 
 @attrs.frozen
 class World:
@@ -166,6 +170,8 @@ class Incarnation:
         if self._status is None:
             self._await_status()
         self._survey()
+        if self.state is not State.GONE or self._status is None:
+            self._listener.lingers()
 
     def _forked_away(self) -> bool:
         """Follow a program that has forked its daemon: the one its pidfile names, else the oldest."""

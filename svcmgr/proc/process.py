@@ -28,12 +28,14 @@ class Hooks:
 
     Args:
         on_main: told of a new main process of the running incarnation (it forked, or adopt_main was called).
+        on_lingers: told that the main process has ended while something of its tree still lives.
         on_unkillable: told of the pids that outlived SIGKILL and the deadline after it.
         cgroups: gives the control group at a path; used when the spec names one.
     """
 
     on_main: Callable[[Process, Identity], None] | None = None
     on_unkillable: Callable[[Process, tuple[int, ...]], None] | None = None
+    on_lingers: Callable[[Process], None] | None = None
     cgroups: Callable[[Path], Cgroup] | None = None
 
 
@@ -213,6 +215,11 @@ class Process:
         """For the incarnation only."""
         if self._hooks.on_main is not None:
             self._hooks.on_main(self, identity)
+
+    def lingers(self) -> None:
+        """For the incarnation only."""
+        if self._hooks.on_lingers is not None:
+            self._hooks.on_lingers(self)
 
     # --- inside --------------------------------------------------------------------------------
 

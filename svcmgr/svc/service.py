@@ -39,6 +39,7 @@ class Service(Flow):
             on_exit=lambda _, status: post(lambda: self._exited(status)),
             hooks=Hooks(
                 on_main=lambda _, identity: post(lambda: self._main_moved(identity)),
+                on_lingers=lambda _: post(self.changed),
                 on_unkillable=lambda _, pids: post(lambda: self._survived(pids)),
                 cgroups=Group,
             ),
