@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from svcmgr.errors import BadInput
 from svcmgr.fsutil import write_all
 from svcmgr.services.daemonkit import Access, CallContext, Context, Daemon, Verb, Volfile, Worker, run

@@ -13,7 +13,6 @@ by a short one, a hash of the readable path in a private directory, and the read
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -27,6 +26,9 @@ from svcmgr.errors import BadInput
 SOCKET_PATH_MAX = 107
 #: Longest service name or instance. File names add at most 40 bytes of suffix and NAME_MAX is 255 (path_resolution(7)).
 NAME_MAX = 100
+
+#: The name under which svcmgrd itself appears, for example in ``svcmgr logs svcmgrd``.
+RESERVED = "svcmgrd"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
@@ -134,6 +136,8 @@ def check_key(key: str) -> tuple[str, str | None]:
     """Split ``name`` or ``name@instance`` and check both halves. Raises BadInput."""
     name, at, instance = key.partition("@")
     check_name(name)
+    if key == RESERVED:
+        raise BadInput(f"cannot use {key!r} as service name: it is the host daemon's own; choose another")
     if at:
         check_name(instance, "instance name")
     return name, instance if at else None
@@ -156,5 +160,7 @@ def socket_path(readable: Path, short_dir: Path) -> Path:
     """
     if len(os.fsencode(readable)) <= SOCKET_PATH_MAX:
         return readable
+    import hashlib  # loads OpenSSL, which a command line with a path that fits need not pay for
+
     digest = hashlib.sha256(os.fsencode(readable)).hexdigest()[:16]
     return short_dir / f"{digest}.sock"

@@ -6,6 +6,7 @@ import socket
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from svcmgr import sdnotify
 from svcmgr.errors import BadInput, ConnectionFault
 from svcmgr.sdnotify import MAX_DATAGRAM, Notification, build, notify, parse, watchdog_timeout

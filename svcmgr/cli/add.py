@@ -10,12 +10,10 @@ import click
 from svcmgr import paths
 from svcmgr.cli import definition, outcomes
 from svcmgr.cli.app import ANSWER_MARGIN_S, App
-from svcmgr.cli.options import command, json_option, timeout_option
+from svcmgr.cli.options import command, json_option, seconds_option, timeout_option
 from svcmgr.cli.progress import watching
 from svcmgr.errors import BadDefinition
 from svcmgr.host.wire import ActionReply, AddRequest
-
-_SECONDS = click.FloatRange(min=0.0)
 
 
 @command(
@@ -38,11 +36,11 @@ _SECONDS = click.FloatRange(min=0.0)
 @click.option("--nice", type=click.IntRange(-20, 19), help="Scheduling priority, -20 to 19.")
 @click.option("--rlimit", metavar="NAME=SOFT[:HARD]", multiple=True, help="Resource limit; repeatable.")
 @click.option("--restart", type=click.Choice(["always", "on-failure", "never"]), help="When to start it again.")
-@click.option("--restart-delay", type=_SECONDS, metavar="SECONDS", help="First delay before a restart.")
+@seconds_option("--restart-delay", help="First delay before a restart.")
 @click.option("--ready", metavar="RULE", help=f"When it counts as up: {definition.READY_FORMS}.")
-@click.option("--start-timeout", type=_SECONDS, metavar="SECONDS", help="It must be ready by then.")
+@seconds_option("--start-timeout", help="It must be ready by then.")
 @click.option("--stop-signal", metavar="SIGNAL", help="Signal that asks it to end.")
-@click.option("--stop-grace", type=_SECONDS, metavar="SECONDS", help="Time between that signal and SIGKILL.")
+@seconds_option("--stop-grace", help="Time between that signal and SIGKILL.")
 @click.option("--requires", metavar="NAME", multiple=True, help="Needs this service up; repeatable.")
 @click.option("--after", metavar="NAME", multiple=True, help="Starts after this service; repeatable.")
 @click.option("--enable/--no-enable", "enabled", default=None, help="Start it when svcmgrd starts, or not.")

@@ -11,7 +11,7 @@ import click
 from svcmgr.cli import outcomes, render
 from svcmgr.cli.app import ANSWER_MARGIN_S, App
 from svcmgr.cli.options import command, json_option, timeout_option
-from svcmgr.cli.progress import watching
+from svcmgr.cli.progress import goes_on, watching
 from svcmgr.errors import EXIT_OK, DeadlineExceeded, NoSvcmgrd
 from svcmgr.host.wire import DaemonInfo, ShutdownReply, ShutdownRequest
 
@@ -31,7 +31,8 @@ def up(app: App, as_json: bool, timeout: float) -> int:
         info = _hello(app)
         started = info is None
         if info is None:
-            launch.launch(app.layout, timeout)
+            with goes_on("svcmgrd goes on starting"):
+                launch.launch(app.layout, timeout)
             with app.connect() as client:
                 info = client.call("hello", type=DaemonInfo)
     if as_json:

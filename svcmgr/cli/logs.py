@@ -28,19 +28,19 @@ def logs(app: App, names: tuple[str, ...], as_json: bool, follow: bool, lines: i
     With several services each line begins with the name. Works with svcmgrd down.
     """
     wanted = offline.log_names(app.layout, names)
+    if follow:
+        printer = Printer(prefix=len(wanted) > 1, as_json=as_json)
+        _follow(printer, offline.follow(app.layout, wanted, lines))
+        return EXIT_OK
     tails = offline.log_tail(app.layout, wanted, lines)
-    if as_json and not follow:
+    if as_json:
         document = {"logs": [{"name": name, "lines": _decode_lines(data)} for name, data in tails.items()]}
         render.write(render.json_document(document))
         return EXIT_OK
     printer = Printer(prefix=len(wanted) > 1, as_json=as_json)
     for name, data in tails.items():
         printer.feed(name, data)
-        if not follow:
-            printer.finish(name)
-    if follow:
-        printer.flush()
-        _follow(printer, offline.follow(app.layout, wanted))
+        printer.finish(name)
     return EXIT_OK
 
 

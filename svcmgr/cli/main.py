@@ -31,27 +31,27 @@ _OUTPUT_ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EBAD
 
 def run(args: Sequence[str]) -> int:
     """Run one command line on the standard streams and return its exit code."""
-    meta: dict[str, Any] = {}
+    as_json = _json_wanted(args)
     try:
-        code = _invoke(args, meta)
+        code = _invoke(args, as_json)
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
-        return _interrupted()
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Nobody reads our output any more: no reason to complain, and nobody to complain to.
         _discard_output()
         return EXIT_BROKEN_PIPE
     except SvcmgrError as error:
-        return _report(error, meta)
+        return _report(error, as_json)
     except Exception as error:  # the last line of defence: a bug of ours must not become a traceback
         if isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT_ERRORS:
             return _output_failed(error)
-        return _report(_unexpected(error), meta)
+        return _report(_unexpected(error), as_json)
     return code
 
 
-def _invoke(args: Sequence[str], meta: dict[str, Any]) -> int:
+def _invoke(args: Sequence[str], as_json: bool) -> int:
     import click
 
     from svcmgr.cli.group import cli
@@ -59,16 +59,13 @@ def _invoke(args: Sequence[str], meta: dict[str, Any]) -> int:
     _check_encoding(args)
     try:
         with cli.make_context("svcmgr", list(args)) as ctx:
-            try:
-                result = cli.invoke(ctx)
-            finally:
-                meta.update(ctx.meta)
+            result = cli.invoke(ctx)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.Abort:
-        return _interrupted()
+        return EXIT_INTERRUPTED
     except click.ClickException as error:
-        return _usage(error, meta)
+        return _usage(error, as_json)
     return int(result) if result is not None else EXIT_OK
 
 
@@ -79,16 +76,16 @@ def _check_encoding(args: Sequence[str]) -> None:
             raise BadInput(f"cannot use argument {arg!a}: not valid in the encoding of this locale, use UTF-8")
 
 
-def _json_wanted(meta: dict[str, Any]) -> bool:
-    from svcmgr.cli.options import JSON_KEY
+def _json_wanted(args: Sequence[str]) -> bool:
+    """Looked up by hand, because a usage error comes before anything is known of the options."""
+    own = args[: args.index("--")] if "--" in args else args
+    return "--json" in own
 
-    return bool(meta.get(JSON_KEY))
 
-
-def _report(error: SvcmgrError, meta: dict[str, Any]) -> int:
+def _report(error: SvcmgrError, as_json: bool) -> int:
     from svcmgr.cli import render
 
-    if _json_wanted(meta):
+    if as_json:
         _write_fault(error.code, error.message, error.details)
     with contextlib.suppress(OSError):
         render.err(f"svcmgr: {render.clean(error.message)}", *_advice(error))
@@ -125,19 +122,12 @@ def _advice(error: SvcmgrError) -> list[str]:
     return lines
 
 
-def _usage(error: click.ClickException, meta: dict[str, Any]) -> int:
-    if _json_wanted(meta):
+def _usage(error: click.ClickException, as_json: bool) -> int:
+    if as_json:
         _write_fault(BadInput.code, error.format_message(), {})
     with contextlib.suppress(OSError):
         error.show()
     return EXIT_USAGE
-
-
-def _interrupted() -> int:
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            sys.stderr.write("svcmgr: interrupted; what svcmgrd was asked to do goes on\n")
-    return EXIT_INTERRUPTED
 
 
 def _discard_output() -> None:
@@ -173,5 +163,5 @@ def main() -> NoReturn:
                     stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
             code = run(sys.argv[1:])
     except KeyboardInterrupt:
-        code = _interrupted()
+        code = EXIT_INTERRUPTED
     sys.exit(code)

@@ -66,6 +66,6 @@ def log_tail(layout: Layout, names: Sequence[str], lines: int) -> dict[str, byte
     return cast("dict[str, bytes]", _host().log_tail(layout, list(names), lines))
 
 
-def follow(layout: Layout, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """What is appended to the logs from now on, as (name, bytes), without end."""
-    return cast("Iterator[tuple[str, bytes]]", _host().follow(layout, list(names)))
+def follow(layout: Layout, names: Sequence[str], lines: int) -> Iterator[tuple[str, bytes]]:
+    """The last ``lines`` lines of each log and what is appended to it from then on, as (name, bytes), without end."""
+    return cast("Iterator[tuple[str, bytes]]", _host().follow(layout, list(names), lines))

@@ -9,10 +9,22 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Key in ``Context.meta``: this run was asked for JSON, so its errors are JSON too.
-JSON_KEY = "svcmgr.json"
 #: Seconds an action waits unless told otherwise.
 ACTION_TIMEOUT_S = 60.0
+#: poll(2) takes milliseconds in 32 bits; this is the round number below, over 23 days.
+SECONDS_MAX = 2_000_000.0
+
+
+def _check_seconds(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    # Written so that a NaN fails it.
+    if value is not None and not 0.0 <= value <= SECONDS_MAX:
+        raise click.BadParameter(f"cannot use {value:g}: write seconds, from 0 to {SECONDS_MAX:g}", ctx, param)
+    return value
+
+
+def seconds_option(*declarations: str, **settings: Any) -> Callable[[F], F]:
+    """An option whose value is a finite duration in seconds."""
+    return click.option(*declarations, type=float, metavar="SECONDS", callback=_check_seconds, **settings)
 
 
 def command(name: str, *examples: str) -> Callable[[Callable[..., Any]], click.Command]:
@@ -22,26 +34,17 @@ def command(name: str, *examples: str) -> Callable[[Callable[..., Any]], click.C
     return click.command(name, epilog=epilog)
 
 
-def _remember_json(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
-    ctx.meta[JSON_KEY] = ctx.meta.get(JSON_KEY, False) or value
-    return value
-
-
 def json_option(function: F) -> F:
-    """``--json``: facts for programs; read before the other options so that their errors are JSON too."""
-    return click.option("--json", "as_json", is_flag=True, is_eager=True, callback=_remember_json, help="Print JSON.")(
-        function
-    )
+    """``--json``: facts for programs."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
 def timeout_option(function: F) -> F:
     """``--timeout SECONDS``."""
-    return click.option(
+    return seconds_option(
         "--timeout",
-        type=click.FloatRange(min=0.0, min_open=True),
         default=ACTION_TIMEOUT_S,
         show_default=True,
-        metavar="SECONDS",
         help="Give up waiting after this long (exit code 5).",
     )(function)
 

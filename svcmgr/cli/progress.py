@@ -59,11 +59,23 @@ class Watcher:
 
 
 @contextlib.contextmanager
+def goes_on(what: str) -> Iterator[None]:
+    """Tell whoever interrupts the block that only the waiting ends, not what they wait for."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with contextlib.suppress(OSError):
+            render.err(f"svcmgr: interrupted; {what}")
+        raise
+
+
+@contextlib.contextmanager
 def watching(app: App, wait: bool) -> Iterator[None]:
     """Show events on standard error during the block, if somebody waits at a terminal."""
     watcher = _watcher(app) if wait and render.is_tty(sys.stderr) else None
     try:
-        yield
+        with goes_on("what svcmgrd was asked to do goes on"):
+            yield
     finally:
         if watcher is not None:
             watcher.end()

@@ -33,10 +33,6 @@ COLUMNS = (
 )
 
 
-def _moment(utc: float | None) -> str | None:
-    return None if utc is None else rfc3339(utc)
-
-
 def exit_object(end: Exit | None) -> dict[str, Any] | None:
     """How a process ended, all keys present; None when none ended yet."""
     if end is None:
@@ -51,8 +47,13 @@ def exit_object(end: Exit | None) -> dict[str, Any] | None:
     }
 
 
-def as_object(row: ServiceRow, now: float) -> dict[str, Any]:
-    """One service as docs/cli.md describes it, all keys present. ``now`` is UTC seconds."""
+def as_object(row: ServiceRow, now: float, monotonic: float) -> dict[str, Any]:
+    """One service as docs/cli.md describes it, all keys present.
+
+    ``now`` is UTC seconds and ``monotonic`` CLOCK_MONOTONIC, both of this moment: ages come from the latter, so that a
+    stepped date shows no wrong one.
+    """
+    uptime = None if row.started is None or row.pid is None else max(0.0, monotonic - row.started)
     return {
         "name": row.name,
         "kind": row.kind,
@@ -63,9 +64,8 @@ def as_object(row: ServiceRow, now: float) -> dict[str, Any]:
         "enabled": row.enabled,
         "pid": row.pid,
         "since": rfc3339(row.since),
-        "started": _moment(row.started),
-        # The wire has the instant only; a stepped clock must not show a negative age.
-        "uptime_s": None if row.started is None or row.pid is None else round(max(0.0, now - row.started), 3),
+        "started": None if uptime is None else rfc3339(now - uptime),
+        "uptime_s": None if uptime is None else round(uptime, 3),
         "restarts": row.restarts,
         "last_exit": exit_object(row.last_exit),
         "reason": row.reason,
@@ -135,9 +135,9 @@ def block(service: dict[str, Any]) -> list[str]:
 
 
 def tail_lines(service: dict[str, Any]) -> list[str]:
-    """The last lines a service that is not up wrote before it ended; empty otherwise."""
+    """The last lines a service without a process wrote before it ended; empty otherwise."""
     end = service["last_exit"]
-    if service["status"].lower() in UP or end is None or not end["log_tail"]:
+    if service["pid"] is not None or end is None or not end["log_tail"]:
         return []
     return [f"{clean(service['name'])} wrote before it ended:", *indented(end["log_tail"])]
 

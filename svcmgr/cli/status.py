@@ -50,13 +50,13 @@ def _ask(app: App, names: Sequence[str]) -> tuple[dict[str, Any] | None, list[di
     except NoSvcmgrd as error:
         from svcmgr.cli import offline
 
-        return None, _objects(offline.rows(app.layout, names)), error
-    return daemon_object(reply.svcmgrd), _objects(reply.services), None
+        return None, _objects(offline.rows(app.layout, names), SystemClock().monotonic()), error
+    return daemon_object(reply.svcmgrd), _objects(reply.services, reply.monotonic), None
 
 
-def _objects(rows: Sequence[ServiceRow]) -> list[dict[str, Any]]:
+def _objects(rows: Sequence[ServiceRow], monotonic: float) -> list[dict[str, Any]]:
     now = SystemClock().utc()
-    return [as_object(row, now) for row in rows]
+    return [as_object(row, now, monotonic) for row in rows]
 
 
 def _down_line(error: NoSvcmgrd) -> str:

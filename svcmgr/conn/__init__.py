@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from svcmgr.conn.server import Server as Server
     from svcmgr.conn.server import ServerSpec as ServerSpec
     from svcmgr.conn.session import State as State
+    from svcmgr.conn.unix import remove_left as remove_left
     from svcmgr.conn.verbs import Access as Access
     from svcmgr.conn.verbs import CallContext as CallContext
     from svcmgr.conn.verbs import Verb as Verb
@@ -52,6 +53,7 @@ _WHERE = {
     "ServerSpec": "server",
     "State": "session",
     "Verb": "verbs",
+    "remove_left": "unix",
 }
 __all__ = sorted(_WHERE)
 

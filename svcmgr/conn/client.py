@@ -18,9 +18,10 @@ from svcmgr.conn import effects as fx
 from svcmgr.conn.alarm import Alarm
 from svcmgr.conn.events import ConnEvent
 from svcmgr.conn.frame import MAX_FRAME, Frame, Limits, decode_value, encode
+from svcmgr.conn.resolve import resolve
 from svcmgr.conn.retry import Retry, Rng
 from svcmgr.conn.session import Session, SessionSpec, State
-from svcmgr.conn.transport import Address, Link, LinkOptions, Transport, resolve
+from svcmgr.conn.transport import Address, Link, LinkOptions, Transport
 from svcmgr.errors import BadInput, ConnectionFault, ProtocolFault, SlowReader, SvcmgrError
 
 #: Bytes a peer may leave unread before we refuse to send it more.
@@ -206,7 +207,11 @@ class Connection:
             link.close()
 
     def _send_effect(self, effect: fx.Send) -> None:
-        self._send(effect.frame)
+        try:
+            self._send(effect.frame)
+        except SlowReader as error:
+            # It asks (pings, calls) and does not read the answers.
+            self.link_lost(self._session.attempt, error)
 
     def _send(self, frame: Frame) -> None:
         hello = self._session.peer_hello

@@ -24,6 +24,10 @@ from svcmgr.errors import BadInput, ConnectionFault, FrameTooLarge, ProtocolFaul
 MAX_FRAME: Final = 16 * 1024 * 1024
 #: Calls in flight on one connection, unless the peer's hello says less.
 MAX_IN_FLIGHT: Final = 64
+#: No side may accept less: a fault must fit.
+MIN_FRAME: Final = 1024
+#: Characters of a verb, topic, name or error code.
+MAX_NAME: Final = 255
 #: Bytes of the length field.
 HEADER_SIZE: Final = 4
 #: The id of a :class:`Fault` that is about the connection, not about a call. The sender closes after it.
@@ -32,7 +36,7 @@ CONNECTION_FAULT_ID: Final = 0
 _HEADER = struct.Struct(">I")
 _Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
-_Text = Annotated[str, msgspec.Meta(max_length=255)]
+_Text = Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
 
 # What arrives is raw; what is sent may be any value msgspec can encode, so that it is encoded only once.
 if TYPE_CHECKING:
@@ -54,7 +58,7 @@ class Hello(msgspec.Struct, array_like=True, tag=0, frozen=True):
     protocol: _Unsigned
     name: _Text
     incarnation: _Unsigned = 0
-    max_frame: _Positive = MAX_FRAME
+    max_frame: Annotated[int, msgspec.Meta(ge=MIN_FRAME)] = MAX_FRAME
     max_in_flight: _Positive = MAX_IN_FLIGHT
 
 
@@ -125,9 +129,12 @@ def encode(frame: Frame, max_frame: int = MAX_FRAME) -> bytes:
         max_frame: largest body in bytes, what the peer said it accepts.
 
     Raises:
-        BadInput: it holds a value that MessagePack cannot carry.
+        BadInput: it holds a value that MessagePack cannot carry, or a name over MAX_NAME.
         FrameTooLarge: its body is over ``max_frame``.
     """
+    name = _name_of(frame)
+    if name is not None and len(name) > MAX_NAME:
+        raise BadInput(f"cannot send {name[:20]!r}...: {len(name)} characters, the limit is {MAX_NAME}")
     try:
         body = _encoder.encode(frame)
     except _UNENCODABLE as error:
@@ -141,8 +148,16 @@ def encode(frame: Frame, max_frame: int = MAX_FRAME) -> bytes:
     return _HEADER.pack(len(body)) + body
 
 
+_NAME_FIELDS: dict[type, str] = {Hello: "name", Call: "verb", Cast: "verb", Event: "topic", Fault: "code"}
+
+
+def _name_of(frame: Frame) -> str | None:
+    field = _NAME_FIELDS.get(type(frame))
+    return getattr(frame, field) if field else None
+
+
 def _describe(frame: Frame) -> str:
-    name = getattr(frame, "verb", None) or getattr(frame, "topic", None)
+    name = _name_of(frame)
     return f"{type(frame).__name__.lower()} {name!r}" if name else type(frame).__name__.lower()
 
 

@@ -224,7 +224,7 @@ class Inbound:
             return self._breach(ProtocolFault(f"cannot serve: call id {call.id} is in flight already"))
         if len(self.in_flight) >= self.spec.limits.max_in_flight:
             self.refused_calls += 1
-            text = f"cannot serve {call.verb!r}: {len(self.in_flight)} calls of this connection are in flight already"
+            text = f"cannot serve call {call.id}: {len(self.in_flight)} calls of this connection are in flight already"
             return [Send(wire.Fault(call.id, errors.TooManyCalls.code, text, {"limit": len(self.in_flight)}))]
         self.in_flight.add(call.id)
         return [Serve(call)]

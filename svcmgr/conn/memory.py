@@ -219,12 +219,16 @@ class MemoryLink:
             self.wake()
 
     def _deliver(self, data: bytes) -> None:
+        if self._decoder.fault is not None:
+            return  # the handler was told
         try:
             frames = self._decoder.feed(data)
         except ConnectionFault as error:
             self.handler.garbled(error)
             return
         self.handler.received(frames, self._decoder.unfinished)
+        if self._decoder.fault is not None and not self._dead:
+            self.handler.garbled(self._decoder.fault)
 
     def _tell_choked(self) -> None:
         if not self._dead:

@@ -6,13 +6,15 @@ import asyncio
 import inspect
 import math
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from svcmgr.clock import Clock
 from svcmgr.conn import inbound as ib
 from svcmgr.conn.alarm import Alarm
 from svcmgr.conn.frame import CONNECTION_FAULT_ID, Call, Cast, Fault, Frame, Reply, encode
+from svcmgr.conn.terms import ServerSpec
 from svcmgr.conn.transport import Link
-from svcmgr.conn.verbs import Access, CallContext, Verb
+from svcmgr.conn.verbs import Access, CallContext, Verb, VerbTable
 from svcmgr.errors import (
     BadInput,
     ConnectionFault,
@@ -25,17 +27,45 @@ from svcmgr.errors import (
     TooManyConnections,
 )
 
-if TYPE_CHECKING:
-    from svcmgr.conn.server import Server
-
 #: How long a refused peer has to read the reason before the socket is closed under it.
 LAST_WORDS = 1.0
+
+
+class Keeper(Protocol):
+    """What a served link needs of its server."""
+
+    spec: ServerSpec
+    clock: Clock
+    verbs: VerbTable
+    inbound_spec: ib.InboundSpec
+    counts: dict[str, int]
+    closed: bool
+
+    def admit(self, link: ServedLink) -> int:
+        """Take a link into the set; gives how many there are now, those that are being refused included."""
+        ...
+
+    def forget(self, link: ServedLink) -> None:
+        """The link is gone."""
+        ...
+
+    def subscribe(self, link: ServedLink, topic: str) -> None:
+        """From now on events of ``topic`` go to ``link``."""
+        ...
+
+    def unsubscribe(self, link: ServedLink, topic: str) -> None:
+        """They do no longer."""
+        ...
+
+    def adopt(self, task: asyncio.Task[None]) -> None:
+        """Own a handler's task until it ends."""
+        ...
 
 
 class ServedLink:
     """Handler of one accepted link; also what handlers subscribe through."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Keeper) -> None:
         self.topics: set[str] = set()
         self.gone = asyncio.Event()
         self._server = server
@@ -59,6 +89,9 @@ class ServedLink:
 
     def opened(self, link: Link) -> None:
         self._link = link
+        if self._server.closed:
+            link.abort()  # was on its way when the server closed
+            return
         limit = self._server.spec.max_connections
         present = self._server.admit(self)
         if present > limit:
@@ -175,7 +208,7 @@ class ServedLink:
             return
         if not isinstance(error, (NotPermitted, TooManyConnections)):
             self._server.counts["protocol_faults"] += 1
-        self._link.send(encode(Fault(CONNECTION_FAULT_ID, error.code, error.message, error.details)))
+        self._link.send(fault_bytes(CONNECTION_FAULT_ID, error, self._engine.peer_max_frame))
         self._link.close(LAST_WORDS)
 
     def _send(self, frame: Frame) -> None:
@@ -217,11 +250,14 @@ class ServedLink:
             self._wait_for(request, work, deadline), name=f"verb:{request.verb}"
         )
         self._tasks.add(task)
-        task.add_done_callback(lambda _: self._ended(task, work))
+        task.add_done_callback(lambda _: self._ended(task, request, work))
         self._server.adopt(task)
 
-    def _ended(self, task: asyncio.Task[None], work: Awaitable[Any]) -> None:
+    def _ended(self, task: asyncio.Task[None], request: Call | Cast, work: Awaitable[Any]) -> None:
         self._tasks.discard(task)
+        if isinstance(request, Call) and request.id in self._engine.in_flight:
+            # Not by us: what it waited for was cancelled. Its caller must not wait for nothing.
+            self._answer_error(request, RuntimeError(f"the handler of {request.verb!r} was cancelled"))
         if inspect.iscoroutine(work):
             work.close()  # cancelled before its first step, it would complain that nobody awaited it
 
@@ -231,14 +267,13 @@ class ServedLink:
             async with limit:
                 result = await work
         except Exception as error:  # as in _serve
-            if not limit.expired():
-                self._answer_error(request, error)
-                return
-            self._server.counts["timeouts"] += 1
-            late = DeadlineExceeded(f"cannot finish {request.verb!r} in time: its deadline has passed")
-            self._answer_error(request, late)
+            self._answer_error(request, self._too_late(request) if limit.expired() else error)
         else:
             self._answer(request, result)
+
+    def _too_late(self, request: Call | Cast) -> SvcmgrError:
+        self._server.counts["timeouts"] += 1
+        return DeadlineExceeded(f"cannot finish {request.verb!r} in time: its deadline has passed")
 
     def _answer(self, request: Call | Cast, result: Any) -> None:
         if type(request) is not Call:
@@ -256,22 +291,26 @@ class ServedLink:
             self._engine.answered(request.id)
 
     def _answer_error(self, request: Call | Cast, error: Exception) -> None:
+        self._server.counts["faults"] += 1
+        if isinstance(request, Call):
+            self._engine.answered(request.id)
+            if self._engine.state is not ib.State.CLOSED:
+                told = error if isinstance(error, SvcmgrError) else _internal(request.verb)
+                self._write(fault_bytes(request.id, told, self._engine.peer_max_frame))
         if not isinstance(error, SvcmgrError):
             self._server.counts["internal_errors"] += 1
             self._server.spec.on_error(request.verb, error)
-            error = InternalError(f"cannot serve {request.verb!r}: an internal error; the server's log has it")
-        self._server.counts["faults"] += 1
-        if type(request) is not Call:
-            return
-        self._engine.answered(request.id)
-        if self._engine.state is not ib.State.CLOSED:
-            self._write(fault_bytes(request.id, error, self._engine.peer_max_frame))
 
     def _cancel_handlers(self) -> None:
         me = asyncio.current_task()
+        self._engine.in_flight.clear()
         for task in self._tasks:
             if task is not me:
                 task.cancel()
+
+
+def _internal(verb: str) -> InternalError:
+    return InternalError(f"cannot serve {verb!r}: an internal error; the server's log has it")
 
 
 def fault_bytes(call_id: int, error: SvcmgrError, max_frame: int) -> bytes:
@@ -279,4 +318,5 @@ def fault_bytes(call_id: int, error: SvcmgrError, max_frame: int) -> bytes:
     try:
         return encode(Fault(call_id, error.code, error.message, error.details), max_frame)
     except (BadInput, FrameTooLarge):
-        return encode(Fault(call_id, error.code, error.message[:512]), max_frame)
+        # At most 4 bytes for each character: this fits into MIN_FRAME.
+        return encode(Fault(call_id, error.code, error.message[:200]), max_frame)

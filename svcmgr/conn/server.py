@@ -9,72 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import attrs
-
 from svcmgr.clock import Clock
-from svcmgr.conn.events import Peer
-from svcmgr.conn.frame import MAX_FRAME, Event, Limits, encode
+from svcmgr.conn.frame import Event, Limits, encode
 from svcmgr.conn.inbound import InboundSpec
+from svcmgr.conn.resolve import resolve
 from svcmgr.conn.served import ServedLink
-from svcmgr.conn.transport import Address, LinkOptions, Listener, Transport, resolve
-from svcmgr.conn.verbs import Access, Verb, VerbTable
-from svcmgr.errors import BadInput
+from svcmgr.conn.terms import ServerSpec
+from svcmgr.conn.transport import Address, LinkOptions, Listener
+from svcmgr.conn.verbs import Verb, VerbTable
+
+__all__ = ["CLOSE_GRACE", "Server", "ServerSpec"]
 
 #: How long :meth:`Server.aclose` waits for peers to take their last answers.
 CLOSE_GRACE = 1.0
-
-
-def _log_error(verb: str, error: BaseException) -> None:
-    logging.getLogger(__name__).error("verb %s failed", verb, exc_info=error)
-
-
-def everyone_may_do_all(peer: Peer) -> Access | None:
-    """The access rule when the mode of the socket file is the only guard."""
-    return Access.ADMIN
-
-
-@attrs.frozen
-class ServerSpec:
-    """What a server is made from. Durations in seconds, sizes in bytes.
-
-    Attributes:
-        access: what a peer may do; None refuses the connection.
-        write_high: a peer that leaves more than this unread is not read from, and closed after ``slow_after``.
-        write_cap: a peer that leaves more than this unread is closed at once.
-        default_deadline: of calls whose caller names none.
-        hello_timeout: how long a peer may be connected without a hello.
-        stall_timeout: how long a frame may take from its first byte to its last.
-        on_error: told of every exception of a handler that is not a SvcmgrError, with the verb.
-        transport: needed for ``mem:`` addresses.
-    """
-
-    address: str
-    name: str = "server"
-    incarnation: int = 0
-    access: Callable[[Peer], Access | None] = everyone_may_do_all
-    max_connections: int = 256
-    max_in_flight: int = 64
-    max_frame: int = MAX_FRAME
-    write_high: int = 1024 * 1024
-    write_cap: int = 64 * 1024 * 1024
-    slow_after: float = 10.0
-    default_deadline: float = 600.0
-    hello_timeout: float = 5.0
-    stall_timeout: float = 10.0
-    socket_mode: int = 0o600
-    on_error: Callable[[str, BaseException], None] = _log_error
-    transport: Transport | None = None
-
-    def __attrs_post_init__(self) -> None:
-        if self.write_cap < self.write_high or self.max_connections < 1 or self.max_in_flight < 1:
-            raise BadInput(
-                f"cannot serve {self.address}: write_cap must not be under write_high, and max_connections and "
-                "max_in_flight must be at least 1"
-            )
 
 
 class Server:
@@ -97,6 +47,7 @@ class Server:
         self._links: set[ServedLink] = set()
         self._topics: dict[str, set[ServedLink]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.closed = False
 
     async def start(self) -> None:
         """Listen. Raises AlreadyExists or StorageFailed (see Transport.listen), BadInput for a bad address."""
@@ -113,6 +64,7 @@ class Server:
 
     async def aclose(self) -> None:
         """Stop accepting, cancel handlers, let peers take their last answers for CLOSE_GRACE, close. Idempotent."""
+        self.closed = True
         self.stop_accepting()
         for link in tuple(self._links):
             link.close()

@@ -63,10 +63,10 @@ class SessionSpec:
                 f"cannot watch {self.address}: hung_after ({self.hung_after:g} s) must be over keepalive "
                 f"({self.keepalive:g} s), and keepalive not under 0"
             )
-        if not self.hello_timeout > 0 or self.limits.max_in_flight < 1 or self.limits.max_frame < 1024:
+        if not self.hello_timeout > 0 or self.limits.max_in_flight < 1 or self.limits.max_frame < wire.MIN_FRAME:
             raise BadInput(
                 f"cannot use {self.address}: hello_timeout must be over 0, max_in_flight at least 1 and "
-                "max_frame at least 1024"
+                f"max_frame at least {wire.MIN_FRAME}"
             )
 
 
@@ -278,7 +278,7 @@ class Session:
         return self._heard(now)
 
     def _on_call(self, call: wire.Call, now: float) -> list[Effect]:
-        fault = wire.Fault(call.id, errors.UnknownVerb.code, f"cannot serve {call.verb!r}: a client serves no verbs")
+        fault = wire.Fault(call.id, errors.UnknownVerb.code, "cannot serve a call: a client has no verbs")
         return [fx.Send(fault), *self._heard(now)]
 
     def _on_cast(self, cast: wire.Cast, now: float) -> list[Effect]:

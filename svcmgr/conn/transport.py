@@ -176,12 +176,3 @@ def _check_socket_path(text: str, path: str) -> None:
             address=text,
             size=size,
         )
-
-
-def resolve(address: Address) -> Transport:
-    """The transport for an address that needs nothing else. Raises BadInput for ``mem:``."""
-    if address.scheme == "unix":
-        from svcmgr.conn.unix import UnixTransport
-
-        return UnixTransport()
-    raise BadInput(f"cannot use address {address}: give the MemoryNetwork it is in as transport", address=str(address))

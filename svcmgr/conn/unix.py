@@ -109,8 +109,11 @@ class UnixLink(asyncio.BufferedProtocol):
         self._handler.drained()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is None:
+            return  # never opened, or told already
         if self._lingering is not None:
             self._lingering.cancel()
+        self._transport = None  # asyncio's fails on any use from here on
         why = f"{exc}" if exc else "end of file"
         self._handler.closed(Disconnected(f"cannot go on: the connection ended ({why})"))
 
@@ -128,10 +131,15 @@ class UnixTransport:
 
     async def dial(self, address: Address, handler: LinkHandler, options: LinkOptions) -> None:
         """See :meth:`svcmgr.conn.transport.Transport.dial`."""
-        # From here on the socket is asyncio's: it closes it when this is cancelled.
-        await asyncio.get_running_loop().create_unix_connection(
-            lambda: UnixLink(handler, options, self._buffer), sock=_connect(address)
-        )
+        loop = asyncio.get_running_loop()
+        link = UnixLink(handler, options, self._buffer)
+        try:
+            # From here on the socket is asyncio's: it closes it when this is cancelled.
+            await loop.create_unix_connection(lambda: link, sock=_connect(address))
+        except asyncio.CancelledError:
+            # asyncio tells the link of its end; uvloop may not, having told it of its beginning.
+            loop.call_soon(link.connection_lost, None)
+            raise
 
     async def listen(self, address: Address, factory: HandlerFactory, options: LinkOptions) -> UnixListener:
         """See :meth:`svcmgr.conn.transport.Transport.listen`."""
@@ -212,6 +220,18 @@ def bind(path: str, mode: int) -> tuple[socket.socket, tuple[int, int]]:
 def _inode(path: str) -> tuple[int, int]:
     status = os.stat(path, follow_symlinks=False)
     return status.st_dev, status.st_ino
+
+
+def remove_left(path: str | os.PathLike[str]) -> bool:
+    """Remove the socket file of a server that was killed; whether that was done.
+
+    What somebody serves, or is no socket, stays. Raises nothing: who bind(2)s there next says what is wrong.
+    """
+    try:
+        _remove_stale(os.fspath(path))
+    except (SvcmgrError, OSError):
+        return False
+    return True
 
 
 def _remove_stale(path: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import fnmatch
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from svcmgr.errors import BadInput, SvcmgrError, UnknownService
 from svcmgr.host import wire
 from svcmgr.host.commander import Commander
 from svcmgr.host.rows import RowCache, show
+from svcmgr.services.wire import VolfileReply, VolfileRequest
 from svcmgr.svc import Registry, Supervisor
 
 #: Longest time a caller may ask a verb to wait, seconds.
@@ -33,7 +35,7 @@ class Api:
         self._commander = commander
         self._registry = registry
         self._info = info
-        self._rows = RowCache(supervisor.services)
+        self._rows = RowCache(supervisor.services, commander.enabled)
 
     def verbs(self) -> dict[str, Verb]:
         """Name -> handler; what each does is said in svcmgr.host.wire."""
@@ -45,6 +47,7 @@ class Api:
             "kinds": Verb(self.kinds, read, None),
             "events": Verb(self.events, read, wire.EventsRequest, deadline=_WAIT_MAX_S),
             "doctor": Verb(self.doctor, read, None),
+            "volfile": Verb(self.volfile, read, VolfileRequest),
             "start": Verb(self.start, admin, wire.ActionRequest, deadline=_WAIT_MAX_S),
             "stop": Verb(self.stop, admin, wire.ActionRequest, deadline=_WAIT_MAX_S),
             "restart": Verb(self.restart, admin, wire.ActionRequest, deadline=_WAIT_MAX_S),
@@ -98,6 +101,14 @@ class Api:
     def doctor(self, _: None, ctx: CallContext) -> list[wire.Finding]:
         return self._commander.findings()
 
+    def volfile(self, request: VolfileRequest, ctx: CallContext) -> VolfileReply:
+        """The volfile of the service whose key is the id, exactly; a daemon may ask for its own or any other."""
+        service = self._supervisor.services.get(request.id)
+        text = service.volfile() if service is not None else None
+        if text is None:
+            raise BadInput(f"cannot serve volfile {request.id[:200]!r}: no service has it", id=request.id[:200])
+        return VolfileReply(text, hashlib.sha256(text.encode()).hexdigest())
+
     # --- changing ------------------------------------------------------------------------------------------
 
     async def start(self, request: wire.ActionRequest, ctx: CallContext) -> wire.ActionReply:
@@ -139,8 +150,8 @@ class Api:
             await self._commander.remove(keys, stop=request.stop, timeout_s=_timeout(request.timeout_s))
         )
 
-    def plan(self, _: None, ctx: CallContext) -> wire.ReloadReply:
-        return wire.ReloadReply(self._commander.plan().changes)
+    async def plan(self, _: None, ctx: CallContext) -> wire.ReloadReply:
+        return wire.ReloadReply((await self._commander.plan()).changes)
 
     async def reread(self, _: None, ctx: CallContext) -> wire.ReloadReply:
         return await self._commander.reread()

@@ -79,7 +79,7 @@ def _adopt(service: Service, fact: Fact, marked: list[Identity], boot_id: str) -
 
     Returns whether the service is at rest by its own end, so that it is not to be started.
     """
-    past = Past(fact.incarnation, fact.mono, fact.ready, fact.digest)
+    past = Past(fact.incarnation, fact.mono, fact.ready, fact.digest, fact.at)
     known = recorded_identity(fact)
     if known is not None and known.boot_id == boot_id and service.adopt(known, past):
         return False
@@ -87,8 +87,8 @@ def _adopt(service: Service, fact: Fact, marked: list[Identity], boot_id: str) -
     if newer is not None and service.adopt(newer, _unrecorded(service, newer)):
         return False
     if known is not None and known.boot_id == boot_id:
-        service.died_unseen(past)
-        return service.state in (State.DOWN, State.BACKOFF, State.FAILED)
+        service.died_unseen(past, marked[0] if marked else None)
+        return service.state in (State.DOWN, State.BACKOFF, State.FAILED, State.STOPPING)
     state = settled_state(fact)
     if state is None or service.goal is Goal.DOWN:
         return False
@@ -98,7 +98,7 @@ def _adopt(service: Service, fact: Fact, marked: list[Identity], boot_id: str) -
 
 def _unrecorded(service: Service, identity: Identity) -> Past:
     # svcmgrd died between spawn and record, so the process is about as old as that death: its age is not worth more.
-    return Past(incarnation_of(identity.pid), service.seams.clock.monotonic(), ready=False, digest=service.spec.digest)
+    return Past(incarnation_of(identity.pid), service.seams.clock.monotonic(), digest=service.spec.digest)
 
 
 def incarnation_of(pid: int) -> int:
@@ -117,16 +117,16 @@ async def _start(commander: Commander, goals: dict[str, str | None], boot_id: st
     except StorageFailed as error:
         # The goals in force came from the disk; not being able to write them again endangers nothing that runs.
         supervisor.emit(events.Troubled("", error.message))
-    _replace_changed(supervisor)
+    await _replace_changed(supervisor)
     up = [k for k, s in supervisor.services.items() if s.goal is Goal.UP and k not in rested]
     order = supervisor.graph.with_requirements(up)
-    supervisor.start([k for k in order if k in supervisor.services and k not in rested])
-    supervisor.stop([k for k, s in supervisor.services.items() if s.goal is Goal.DOWN and s.alive])
+    await supervisor.start([k for k in order if k in supervisor.services and k not in rested])
+    await supervisor.stop([k for k, s in supervisor.services.items() if s.goal is Goal.DOWN and s.alive])
 
 
-def _replace_changed(supervisor: Supervisor) -> None:
+async def _replace_changed(supervisor: Supervisor) -> None:
     """A process that was started from another definition is replaced, with the reason on record."""
     for service in supervisor.services.values():
         if service.alive and service.goal is Goal.UP and service.running_digest not in ("", service.spec.digest):
             supervisor.emit(events.DefinitionChanged(service.key, "restart", "changed while svcmgrd was down"))
-            supervisor.rerun([service.key])
+            await supervisor.rerun([service.key])

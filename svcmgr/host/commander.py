@@ -8,6 +8,7 @@ the old intent in force and every daemon untouched.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 from svcmgr.errors import AlreadyExists, BadDefinition, BadInput, SvcmgrError
@@ -66,7 +67,7 @@ class Commander:
         for key in closure:
             self.recorder.unsettle(key)
         self.supervisor.want(closure, Goal.UP)
-        errors = self.supervisor.start(closure)
+        errors = await self.supervisor.start(closure)
         judges = {
             k: self._start_judge(k, "already-running" if k in running else "started") for k in keys if k not in errors
         }
@@ -88,7 +89,7 @@ class Commander:
         await self.store.commit(dict.fromkeys(closure, Goal.DOWN.value))
         judges = {k: self._stop_judge(k) for k in touched}
         self.supervisor.want(closure, Goal.DOWN)
-        errors = self.supervisor.stop(closure)
+        errors = await self.supervisor.stop(closure)
         return await self._outcomes(touched, judges, errors, timeout_s, "stopping")
 
     def _stop_judge(self, key: str) -> Judge:
@@ -102,8 +103,8 @@ class Commander:
         for key in closure:
             self.recorder.unsettle(key)
         self.supervisor.want(closure, Goal.UP)
-        errors = self.supervisor.start([k for k in closure if k not in keys])
-        errors |= self.supervisor.rerun(keys)
+        errors = await self.supervisor.start([k for k in closure if k not in keys])
+        errors |= await self.supervisor.rerun(keys)
         judges = {k: self._start_judge(k, "restarted") for k in keys if k not in errors}
         return await self._outcomes(keys, judges, errors, timeout_s, "starting")
 
@@ -118,7 +119,7 @@ class Commander:
         """Enable or disable at boot."""
         await self.store.commit({}, dict.fromkeys(keys, enabled))
         for key in keys:
-            self.supervisor.changed(key)
+            self.supervisor.find(key).changed()
         return [wire.Outcome(k, "enabled" if enabled else "disabled") for k in keys]
 
     # --- definitions -----------------------------------------------------------------------------------
@@ -135,7 +136,10 @@ class Commander:
             raise BadDefinition(f"cannot change the kind of {key} while it runs; stop it first")
         fresh = self.make(spec)
         self.supervisor.regraph({key: fresh})  # refuses a cycle before anything is written
-        save(self.layout.definitions, key, request.definition)
+        if old is None and not request.start:
+            # Within this boot of the host only a start starts it, also when svcmgrd is replaced; the next boot may.
+            await self.store.commit({key: Goal.DOWN.value})
+        await asyncio.to_thread(save, self.layout.definitions, key, request.definition)
         self.invalid.pop(key, None)
         word = self._take(key, fresh, spec)
         if not request.start:
@@ -196,14 +200,14 @@ class Commander:
             return wire.Outcome(key, "failed", ok=False, text=f"cannot remove {source}: {error.strerror}")
         return wire.Outcome(key, "removed")
 
-    def plan(self) -> Plan:
+    async def plan(self) -> Plan:
         """What reading the definitions again would change."""
-        specs, invalid = load_all(self.layout.definitions, self.registry)
+        specs, invalid = await asyncio.to_thread(load_all, self.layout.definitions, self.registry)
         return make_plan(self.supervisor.services, specs, invalid)
 
     async def reread(self) -> wire.ReloadReply:
         """Read the definitions again and touch only what changed."""
-        plan = self.plan()
+        plan = await self.plan()
         outcomes: list[wire.Outcome] = []
         self.invalid = dict(plan.invalid)
         if plan.removed:
@@ -240,7 +244,7 @@ class Commander:
             keys = [k for k, s in self.supervisor.services.items() if s.state is not State.DOWN or s.alive]
             judges = {k: self._stop_judge(k) for k in keys}
             self.supervisor.want(keys, Goal.DOWN, by="shutdown")
-            errors = self.supervisor.stop(self.supervisor.graph.with_dependents(keys))
+            errors = await self.supervisor.stop(self.supervisor.graph.with_dependents(keys))
             stopped = await self._outcomes(keys, judges, errors, timeout_s, "stopping")
         stays = {k: s.identity.pid for k, s in self.supervisor.services.items() if s.alive and s.identity is not None}
         self.end()

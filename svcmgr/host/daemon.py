@@ -14,7 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 
 import attrs
 
@@ -32,6 +32,7 @@ from svcmgr.host.recorder import Recorder
 from svcmgr.host.store import IntentStore, Ledger
 from svcmgr.paths import Layout, short_socket_dir, socket_path
 from svcmgr.proc import Os, Reaper
+from svcmgr.proc.cgroup import find_base
 from svcmgr.proc.pidfile import PidfileLock
 from svcmgr.sdnotify import notify, watchdog_timeout
 from svcmgr.svc import Registry, Seams, Supervisor, base_environment, events
@@ -63,11 +64,14 @@ class Daemon:
         self.clock = options.clock
         self.short_dir = short_socket_dir(options.environ, os.getuid())
         self._ending = asyncio.Event()
+        self._cgroups = find_base(self.layout.run)
         self._started = self.clock.monotonic()
         self._started_utc = self.clock.utc()
 
     async def run(self) -> int:
         """Serve until told to end. Raises SecondDaemon, StorageFailed; daemons are never touched by either."""
+        os.chdir("/")  # hold no file system busy, and start services that ask for nothing else the cheap way
+        os.umask(0o022)
         self._make_dirs()
         try:
             lock = PidfileLock(self.layout.daemon_pidfile)
@@ -107,6 +111,9 @@ class Daemon:
                 await self._live(commander, ledger)
         finally:
             ledger.close()
+            if self._cgroups is not None:
+                with suppress(OSError):  # goes when it is empty: when no service runs on
+                    self._cgroups.rmdir()
 
     def _seams(self, supervisor: Supervisor) -> Seams:
         return Seams(
@@ -118,6 +125,7 @@ class Daemon:
             control=socket_path(self.layout.control_socket, self.short_dir),
             environ=base_environment(self.options.environ),
             listener=supervisor,
+            cgroups=self._cgroups,
         )
 
     async def _live(self, commander: Commander, ledger: Ledger) -> None:
@@ -208,16 +216,21 @@ def check_private(path: os.PathLike[str]) -> None:
 
 def log_line(text: str) -> None:
     """One line to our own log, which is standard error."""
-    sys.stderr.write(f"{rfc3339(SystemClock().utc())} {text}\n")
-    sys.stderr.flush()
+    _write(f"{rfc3339(SystemClock().utc())} {text}\n")
 
 
 def log_event(stamped: events.Stamped) -> None:
     """Events as log lines."""
-    sys.stderr.write(f"{rfc3339(stamped.at)} {stamped.event.line()}\n")
-    sys.stderr.flush()
+    _write(f"{rfc3339(stamped.at)} {stamped.event.line()}\n")
 
 
 def report_bug(error: Exception) -> None:
     """An exception that is our fault: the traceback goes to the log, never to a client."""
-    traceback.print_exception(error)
+    _write("".join(traceback.format_exception(error)))
+
+
+def _write(text: str) -> None:
+    # A full disk or a closed terminal costs the line, never the supervision.
+    with suppress(OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()

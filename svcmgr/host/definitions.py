@@ -61,6 +61,7 @@ class Definition(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True,
     hang_timeout: float = 0.0
     log_max_bytes: int = 10 * 1024 * 1024
     log_keep: int = 5
+    cgroup: bool = True
     options: dict[str, Any] = {}
 
 
@@ -187,6 +188,7 @@ def _build(name: str, d: Definition, cls: type[Service], source: Path | None) ->
         hang_timeout=_between("hang_timeout", d.hang_timeout, 0, 86400),
         log_max_bytes=_between("log_max_bytes", d.log_max_bytes, 4096, 1 << 40),
         log_keep=_between("log_keep", d.log_keep, 0, 1000),
+        cgroup=d.cgroup,
         options=d.options,
         source=source,
     )

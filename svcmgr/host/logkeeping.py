@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from svcmgr.paths import Layout
+from svcmgr.paths import RESERVED, Layout
 from svcmgr.proc.logs import LogEvent, LogKeeper, LogRotated
 from svcmgr.svc import Supervisor, events
+
+_OWN_MAX_BYTES = 10 * 1024 * 1024
+_OWN_KEEP = 5
 
 
 class LogKeeping:
@@ -25,6 +28,9 @@ class LogKeeping:
 
     async def __aenter__(self) -> LogKeeping:
         self._task = self._supervisor.run(self._keeper.run(), "logs")
+        # Ours too: `svcmgr up` sends what we print to it. Under another supervisor there is none to watch.
+        if self._layout.daemon_log.is_file():
+            self._keeper.watch(RESERVED, self._layout.daemon_log, _OWN_MAX_BYTES, _OWN_KEEP)
         return self
 
     async def __aexit__(self, *_: object) -> None:

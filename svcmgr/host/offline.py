@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 import msgspec
 
+import svcmgr.proc.logread as logread
 from svcmgr.errors import BadInput, PidfileUnusable, SvcmgrError, UnknownService
 from svcmgr.fsutil import read_limited
 from svcmgr.host import wire
 from svcmgr.host.facts import FILE_LIMIT, Fact, Intent, read_facts
-from svcmgr.paths import Layout, check_key
-from svcmgr.proc import logread, procfs
+from svcmgr.paths import RESERVED, Layout, check_key
+from svcmgr.proc import procfs
 from svcmgr.proc.pidfile import owner
 
 
@@ -32,7 +33,7 @@ def status(layout: Layout) -> list[wire.ServiceRow]:
     intent = _intent(layout)
     facts = _facts(layout)
     names = sorted({*facts, *intent.goals, *(p.stem for p in layout.definitions.glob("*.toml"))})
-    return [_row(layout, name, intent.goals.get(name, "down"), facts.get(name, Fact(name))) for name in names]
+    return [_row(layout, name, intent, facts.get(name, Fact(name))) for name in names]
 
 
 def _intent(layout: Layout) -> Intent:
@@ -49,8 +50,19 @@ def _facts(layout: Layout) -> dict[str, Fact]:
         return {}
 
 
-def _row(layout: Layout, name: str, goal: str, fact: Fact) -> wire.ServiceRow:
+def _defined(layout: Layout, name: str) -> dict[str, object]:
+    """The definition as it stands, as far as it can be read: it is svcmgrd that checks it."""
+    import tomllib
+
+    try:
+        return tomllib.loads(read_limited(layout.definitions / f"{name}.toml", FILE_LIMIT).decode())
+    except (OSError, BadInput, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return {}
+
+
+def _row(layout: Layout, name: str, intent: Intent, fact: Fact) -> wire.ServiceRow:
     pid = _living(layout, name, fact)
+    defined = _defined(layout, name)
     last = None
     if fact.exit_at:
         last = wire.Exit(fact.exit_at, fact.exit_code, None, fact.exit_core, fact.exit_uptime, fact.exit_tail)
@@ -58,12 +70,13 @@ def _row(layout: Layout, name: str, goal: str, fact: Fact) -> wire.ServiceRow:
             last = msgspec.structs.replace(last, signal=_signal_name(fact.exit_signal))
     return wire.ServiceRow(
         name=name,
-        kind=fact.kind or "?",
-        goal=goal,
+        kind=str(defined.get("kind") or fact.kind or "command"),
+        goal=intent.goals.get(name, "down"),
         state="running" if pid else "down",
         status="unsupervised" if pid else "down",
         since=fact.at if pid else fact.exit_at,
         instance=name.partition("@")[2] or None,
+        enabled=intent.enabled.get(name, bool(defined.get("enabled", True))),
         pid=pid,
         started=fact.mono if pid and pid == fact.pid else None,
         restarts=fact.restarts,
@@ -101,15 +114,16 @@ def log_tail(layout: Layout, names: list[str], lines: int) -> dict[str, bytes]:
     return {name: logread.tail(_log(layout, name), lines) for name in names}
 
 
-def follow(layout: Layout, names: list[str]) -> Iterator[tuple[str, bytes]]:
-    """New bytes of the logs of ``names`` as they are written, for ever; right across rotation."""
-    paths = {str(_log(layout, name)): name for name in names}
-    yield from ((paths[path], data) for path, data in logread.follow(list(paths)))
+def follow(layout: Layout, names: list[str], lines: int) -> Iterator[tuple[str, bytes]]:
+    """The last ``lines`` lines of each log and what is written from then on, for ever; right across rotation."""
+    paths = {_log(layout, name): name for name in names}
+    yield from ((paths[path], data) for path, data in logread.follow(paths, lines=lines))
 
 
 def _log(layout: Layout, name: str) -> str:
-    check_key(name)
-    path = layout.daemon_log if name == "svcmgrd" else layout.service_log(name)
+    if name != RESERVED:
+        check_key(name)
+    path = layout.daemon_log if name == RESERVED else layout.service_log(name)
     if not path.exists():
         raise UnknownService(f"cannot read the log of {name!r}: there is no {path}", name=name)
     return str(path)

@@ -6,7 +6,7 @@ from svcmgr.clock import Clock
 from svcmgr.host.facts import Fact
 from svcmgr.host.store import Ledger
 from svcmgr.proc import ExitStatus, Identity
-from svcmgr.svc import LastExit, Service, State, events
+from svcmgr.svc import Goal, LastExit, Service, State, events
 
 #: A tail kept in the ledger is cut to this many characters.
 _TAIL_LIMIT = 2000
@@ -30,8 +30,7 @@ class Recorder:
         elif isinstance(event, events.Exited):
             self._ended(event, stamped.at)
         elif isinstance(event, events.Finished | events.GaveUp):
-            word = "failed" if isinstance(event, events.GaveUp) else "down"
-            self._update(event.name, settled=word, reason=event.text)
+            self._came_to_rest(event)
         elif isinstance(event, events.DefinitionChanged) and event.action == "remove":
             self.ledger.forget(event.name)
 
@@ -62,6 +61,13 @@ class Recorder:
         if settled is not None:
             fact.settled, fact.reason = settled, reason
         self.ledger.write(fact)
+
+    def _came_to_rest(self, event: events.Finished | events.GaveUp) -> None:
+        word = "failed" if isinstance(event, events.GaveUp) else "down"
+        service = self._services.get(event.name)
+        if service is not None and service.goal is Goal.DOWN:
+            word = ""  # it was stopped; whether it starts again is the stored goal's affair alone
+        self._update(event.name, settled=word, reason=event.text)
 
     def unsettle(self, key: str) -> None:
         """An operator wants it started: a svcmgrd that dies now must not take its last end for an answer."""

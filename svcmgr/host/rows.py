@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from svcmgr.host import wire
+from svcmgr.proc.cgroup import service_path
 from svcmgr.svc import Service, Supervisor
 
 #: Variables whose values only an admin may see.
@@ -18,31 +20,30 @@ _SECRET = ("*PASS*", "*SECRET*", "*TOKEN*", "*KEY*", "*CREDENTIAL*")
 class RowCache:
     """Encoded rows by service; a status of everything costs one look at each version number."""
 
-    def __init__(self, services: Mapping[str, Service]) -> None:
+    def __init__(self, services: Mapping[str, Service], enabled: Callable[[Service], bool]) -> None:
         self._services = services
-        self._rows: dict[str, tuple[Service, int, msgspec.Raw]] = {}
+        self._enabled = enabled
+        self._rows: dict[tuple[str, bool], tuple[Service, int, msgspec.Raw]] = {}
         self._encode = msgspec.msgpack.Encoder().encode
 
     def rows(self, names: Iterable[str], *, paths: bool) -> list[Any]:
         """Rows for ``names`` in that order; names without a service are left out."""
-        if paths:
-            return [row(s, paths=True) for n in names if (s := self._services.get(n)) is not None]
-        return [raw for n in names if (raw := self._row(n)) is not None]
+        return [raw for n in names if (raw := self._row((n, paths))) is not None]
 
-    def _row(self, name: str) -> msgspec.Raw | None:
-        service = self._services.get(name)
+    def _row(self, key: tuple[str, bool]) -> msgspec.Raw | None:
+        service = self._services.get(key[0])
         if service is None:
-            self._rows.pop(name, None)
+            self._rows.pop(key, None)
             return None
-        kept = self._rows.get(name)
+        kept = self._rows.get(key)
         if kept is not None and kept[0] is service and kept[1] == service.version:
             return kept[2]
-        raw = msgspec.Raw(self._encode(row(service, paths=False)))
-        self._rows[name] = (service, service.version, raw)
+        raw = msgspec.Raw(self._encode(row(service, enabled=self._enabled(service), paths=key[1])))
+        self._rows[key] = (service, service.version, raw)
         return raw
 
 
-def row(service: Service, *, paths: bool) -> wire.ServiceRow:
+def row(service: Service, *, enabled: bool, paths: bool) -> wire.ServiceRow:
     """One service as people see it."""
     identity = service.identity if service.alive else None
     layout = service.seams.layout
@@ -54,6 +55,7 @@ def row(service: Service, *, paths: bool) -> wire.ServiceRow:
         status=service.status.value,
         since=service.since,
         instance=service.spec.instance,
+        enabled=enabled,
         pid=identity.pid if identity is not None else None,
         started=service.started if identity is not None else None,
         restarts=service.restarts,
@@ -78,11 +80,10 @@ def show(service: Service, supervisor: Supervisor, *, enabled: bool, secrets: bo
     """Definition and every derived fact of one service. Secret-looking variables are masked unless ``secrets``."""
     spec = service.spec
     identity = service.identity if service.alive else None
-    facts = msgspec.to_builtins(row(service, paths=True))
+    facts = _every_key(row(service, enabled=enabled, paths=True))
     readable = service.seams.layout.service_socket(service.key)
     return {
         **facts,
-        "enabled": enabled,
         "description": spec.description,
         "definition": str(spec.source) if spec.source is not None else None,
         "command": list(service.argv()),
@@ -105,6 +106,9 @@ def show(service: Service, supervisor: Supervisor, *, enabled: bool, secrets: bo
         "reload_signal": spec.reload_signal,
         "watchdog": spec.watchdog,
         "hang_timeout": spec.hang_timeout,
+        "log_max_bytes": spec.log_max_bytes,
+        "log_keep": spec.log_keep,
+        "cgroup": str(cgroup) if (cgroup := _cgroup(service)) is not None else None,
         "requires": list(spec.links.requires),
         "after": list(spec.links.after),
         "required_by": [k for k in supervisor.graph.with_dependents([service.key]) if k != service.key],
@@ -117,6 +121,17 @@ def show(service: Service, supervisor: Supervisor, *, enabled: bool, secrets: bo
         "usage": service.usage(),
         "options": dict(spec.options),
     }
+
+
+def _cgroup(service: Service) -> Path | None:
+    base = service.seams.cgroups
+    return service_path(base, service.key) if base is not None and service.spec.cgroup else None
+
+
+def _every_key(shown: wire.ServiceRow) -> dict[str, Any]:
+    """As a mapping in which also what is not known has its key."""
+    last = msgspec.structs.asdict(shown.last_exit) if shown.last_exit is not None else None
+    return {**msgspec.structs.asdict(shown), "last_exit": last}
 
 
 def _secret(name: str) -> bool:

@@ -15,6 +15,7 @@ show           read    NameRequest          dict                    definition a
 kinds          read    none                 list[KindInfo]          registered service kinds
 events         read    EventsRequest        EventsReply             events after a cursor; may wait for one
 doctor         read    none                 list[Finding]           what looks wrong on this root
+volfile        read    VolfileRequest       VolfileReply            a daemon's configuration (services/wire.py)
 start          admin   ActionRequest        ActionReply             goal UP, and wait until ready
 stop           admin   ActionRequest        ActionReply             goal DOWN, and wait until gone
 restart        admin   ActionRequest        ActionReply             stop, then start

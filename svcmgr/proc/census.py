@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import attrs
 
@@ -28,6 +28,7 @@ _ENVIRON_TRIES = 4
 class _Turn:
     """What was seen in this turn of the loop."""
 
+    children: set[int] | None = None
     strangers: list[Stat] | None = None
     table: dict[int, Stat] | None = None
     marks: dict[int, Marker | None] = attrs.Factory(dict)
@@ -36,7 +37,7 @@ class _Turn:
 class Census:
     """Finds processes. ``known`` (a live view) has the children that somebody holds."""
 
-    def __init__(self, known: Container[int], boot_id: str) -> None:
+    def __init__(self, known: Collection[int], boot_id: str) -> None:
         self._known = known
         self._boot_id = boot_id
         self._turn: _Turn | None = None
@@ -46,6 +47,11 @@ class Census:
     def forget(self) -> None:
         """The next question looks anew."""
         self._turn = None
+
+    def drop(self, pid: int) -> None:
+        """This child was reaped."""
+        if self._turn is not None and self._turn.children is not None:
+            self._turn.children.discard(pid)
 
     def identity(self, pid: int) -> Identity | None:
         """Who has this number now; None when nobody living has."""
@@ -77,17 +83,22 @@ class Census:
         return [self._identify(one) for one in self._below(self._this_turn(), [main.pid]).values() if not one.dead]
 
     def strangers(self) -> list[int]:
-        """Direct children of ours, dead or alive, that nobody watches: orphans left to us.
+        """Direct children of ours, dead or alive, that nobody holds: orphans left to us.
 
         Only children of the main thread count: orphans are left to it, while a child of another thread is
         the affair of the code that runs there and waits for it.
         """
+        turn = self._this_turn()
+        if turn.children is None:
+            turn.children = self._own_children(turn)
+        # Asked anew each time: children of the same turn may have been taken over or let go since.
+        return list(turn.children.difference(self._known))
+
+    def _own_children(self, turn: _Turn) -> set[int]:
         us = os.getpid()
         if self._lists_children:
-            own: Iterable[int] = procfs.thread_children(us, us) or ()
-        else:
-            own = [one.pid for one in _table().values() if one.ppid == us]
-        return [pid for pid in own if pid not in self._known]
+            return set(procfs.thread_children(us, us) or ())
+        return {one.pid for one in self._whole_table(turn).values() if one.ppid == us}
 
     def heirs(self, main: Identity) -> frozenset[int]:
         """Who may inherit the orphans of ``main``: its ancestors, up to init."""

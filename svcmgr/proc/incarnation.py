@@ -17,9 +17,9 @@ from typing import Protocol
 import attrs
 
 from svcmgr.clock import Clock
-from svcmgr.errors import NotPermitted, NotRunning
+from svcmgr.errors import Busy, NotPermitted, NotRunning, SvcmgrError
 from svcmgr.proc.identity import ExitStatus, Identity
-from svcmgr.proc.osapi import Handle, Os
+from svcmgr.proc.seam import Handle, Os
 from svcmgr.proc.spec import ProcSpec
 from svcmgr.proc.stopper import Effect, Event, State, Stopper, StopResult
 from svcmgr.proc.tree import Tree
@@ -60,6 +60,10 @@ class Listener(Protocol):
 
     def unkillable(self, pids: tuple[int, ...]) -> None:
         """These survived SIGKILL until the deadline."""
+        ...
+
+    def unfenced(self, error: SvcmgrError) -> None:
+        """The control group could not take the processes; they are found by session and marker as without one."""
         ...
 
     def main_changed(self, identity: Identity) -> None:
@@ -118,6 +122,25 @@ class Incarnation:
             self._remember()
         self._feed(Event.KILL if force else Event.STOP)
 
+    def fence_later(self, delay: float) -> None:
+        """Move what lives of the tree into its control group in ``delay`` seconds.
+
+        Moving a process makes the kernel wait for all of its processors (cgroups hold a lock against fork), which costs
+        about as much as the start itself; a while later nobody waits for it.
+        """
+        timer = asyncio.get_running_loop().call_later(delay, self._fence)
+        self._undo.append(timer.cancel)
+
+    def _fence(self) -> None:
+        cgroup = self._world.cgroup
+        if cgroup is None or not self.alive:
+            return
+        try:
+            for pid in (self.main.pid, *(who.pid for who in self.look())):
+                cgroup.attach(pid)
+        except SvcmgrError as error:
+            self._listener.unfenced(error)
+
     def signal(self, number: int) -> None:
         """Signal the main process. Raises NotRunning, NotPermitted."""
         if not self.alive or not self._world.os.send_signal(self.main, number):
@@ -172,16 +195,14 @@ class Incarnation:
         status = self._status
         if not self.spec.forks or self.state is not State.RUNNING or (status is not None and not status.clean):
             return False
-        found = self._find(fresh=False)
-        if not found:
-            return False
-        named = self._world.os.read_pidfile(self.spec)
-        chosen = min(found, key=lambda who: (who.pid != named, who.start_ticks, who.pid))
-        handle = self._world.os.open(chosen)
-        if handle is None:
-            return self._forked_away()
-        self._take_main(handle)
-        return True
+        for fresh in (False, True):  # a daemon forks more than once; what was seen may have gone already
+            named = self._world.os.read_pidfile(self.spec)
+            found = sorted(self._find(fresh=fresh), key=lambda who: (who.pid != named, who.start_ticks, who.pid))
+            for who in found:
+                if (handle := self._world.os.open(who)) is not None:
+                    self._take_main(handle)
+                    return True
+        return False
 
     def _take_main(self, handle: Handle) -> None:
         world, old, was_alive = self._world, self.main, self.alive
@@ -213,6 +234,7 @@ class Incarnation:
 
     def _member_exited(self, pid: int) -> None:
         self._world.os.close(self._members.pop(pid))
+        self._world.os.reap_strangers()
         if not self.alive and not self._members:
             self._survey()
 
@@ -248,12 +270,14 @@ class Incarnation:
         return found
 
     def _gather(self, *, fresh: bool) -> bool:
-        """Hold every member. Returns whether one vanished meanwhile."""
+        """Hold every member. Returns whether one could not be held: most likely it vanished meanwhile."""
         vanished = False
         for who in self._find(fresh=fresh):
             if who.pid in self._members:
                 continue
-            handle = self._world.os.open(who)
+            handle = None
+            with contextlib.suppress(Busy):  # no descriptor left: look again later
+                handle = self._world.os.open(who)
             if handle is None:
                 vanished = True
             else:
@@ -332,11 +356,11 @@ class Incarnation:
         self._call_off()
         world.os.reap(self.main)
         world.os.close(self.main)
-        world.os.reap_strangers()
         if world.cgroup is not None:
             world.cgroup.remove()
-        world.os.remove_pidfile(self.spec, self.main.pid)
         self._listener.gone(self._status, self._stopper.result())
+        # After the news: who starts the next one at once has written its number over ours by now, and it stays.
+        world.os.remove_pidfile(self.spec, self.main.pid)
 
     def _call_off(self) -> None:
         if self._timer is not None:

@@ -35,6 +35,9 @@ class Credentials:
     groups: tuple[int, ...] | None
 
 
+_SAME = Credentials(None, None, None)
+
+
 def _failed(spec: ProcSpec, why: str, number: int | None = None) -> SpawnFailed:
     details: dict[str, Any] = {"service": spec.name, "argv": list(spec.argv)}
     if number is not None:
@@ -105,6 +108,18 @@ def open_log(spec: ProcSpec, who: Credentials) -> int:
     return fd
 
 
+#: What Python ignores and every program expects at its default, as Popen restores them.
+_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+def seal_descriptors() -> None:
+    """Mark every descriptor beyond the standard three close-on-exec, whoever left it open to us (open(2))."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the one of this very listing is closed by now
+                os.set_inheritable(int(name), False)
+
+
 def launch(spec: ProcSpec) -> int:
     """Start the program of ``spec`` and return its pid.
 
@@ -131,6 +146,8 @@ def launch(spec: ProcSpec) -> int:
 def _popen(spec: ProcSpec, who: Credentials, log: int) -> int:
     if spec.rlimits or spec.nice is not None:
         return _popen_prepared(spec, who, log)
+    if _is_plain(spec, who):
+        return _posix_spawn(spec, log)
     try:
         process = _start(spec, log, user=who.uid, group=who.gid, extra_groups=who.groups)
     except OSError as error:
@@ -156,6 +173,37 @@ def _popen_prepared(spec: ProcSpec, who: Credentials, log: int) -> int:
     return _disown(process)
 
 
+def _is_plain(spec: ProcSpec, who: Credentials) -> bool:
+    """Whether the program starts in what we are in ourselves, so that posix_spawn(3) can do all that is asked."""
+    if who != _SAME or "/" not in spec.argv[0]:
+        return False
+    # The only way to read the umask is to set it; the status file is not worth its cost at every start.
+    ours = os.umask(spec.umask)
+    if ours != spec.umask:
+        os.umask(ours)
+        return False
+    return str(spec.cwd) == os.getcwd()
+
+
+def _posix_spawn(spec: ProcSpec, log: int) -> int:
+    """Half the cost of Popen to us: the environment is converted in C, and no pipe reports what execve(2) said."""
+    try:
+        return os.posix_spawn(
+            spec.argv[0],
+            spec.argv,
+            spec.env,
+            file_actions=(
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, log, 1),
+                (os.POSIX_SPAWN_DUP2, log, 2),
+            ),
+            setsid=True,
+            setsigdef=_RESTORED,
+        )
+    except OSError as error:
+        raise _explain(spec, error) from error
+
+
 def _start(spec: ProcSpec, log: int, **how: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         spec.argv,
@@ -166,6 +214,9 @@ def _start(spec: ProcSpec, log: int, **how: Any) -> subprocess.Popen[bytes]:
         env=spec.env,
         umask=spec.umask,
         start_new_session=True,
+        # Python opens everything close-on-exec, and what svcmgrd inherited is marked so (seal_descriptors). Closing one
+        # by one in the child would cost a system call per service that runs: five hundred for the last of five hundred.
+        close_fds=False,
         **how,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import struct
 
 from svcmgr.errors import NotPermitted
@@ -34,6 +35,27 @@ def set_subreaper() -> None:
         raise NotPermitted(
             f"cannot become a child subreaper: {os.strerror(number)} (errno {number}); allow prctl(2) in the sandbox"
         )
+
+
+def child_signal_fd() -> int:
+    """A descriptor that is readable when SIGCHLD is pending (signalfd(2)); non-blocking, close-on-exec.
+
+    SIGCHLD has to be blocked in every thread, or it is delivered instead.
+
+    Raises:
+        NotPermitted: a sandbox forbids signalfd(2).
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    mask = ctypes.create_string_buffer(128)  # sigset_t of Linux libcs; at least _NSIG bits
+    libc.sigemptyset(mask)
+    libc.sigaddset(mask, int(signal.SIGCHLD))
+    fd = int(libc.signalfd(-1, mask, os.O_NONBLOCK | os.O_CLOEXEC))
+    if fd < 0:
+        number = ctypes.get_errno()
+        raise NotPermitted(f"cannot watch for ended children: signalfd: {os.strerror(number)} (errno {number})")
+    return fd
 
 
 def pidfd_exit_status(pidfd: int) -> ExitStatus | None:

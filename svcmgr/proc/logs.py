@@ -133,9 +133,9 @@ class LogKeeper:
         self._notices = _notices()
         try:
             while True:
-                written = await self._next()
+                gather = await self._next()
                 self._statistics.wakeups += 1
-                if written:
+                if gather:
                     await asyncio.sleep(self._check_delay)
                 await self._round()
         finally:
@@ -145,17 +145,21 @@ class LogKeeper:
             self._due.update(self._logs)
 
     async def _next(self) -> bool:
-        """Wait for something to do; True when it is that a log was written."""
+        """Wait for something to do; True when more of it is likely to come at once.
+
+        That is when a log was written, or a new one is to be watched: hundreds of services that start together make one
+        round, after their start.
+        """
         if self._due or self._grown:
-            return not self._due
+            return True
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
 
-        def wake(written: bool) -> None:
+        def wake(gather: bool) -> None:
             if not waiter.done():
-                waiter.set_result(written)
+                waiter.set_result(gather)
 
-        self._wake = lambda: wake(False)
+        self._wake = lambda: wake(True)
         retries = [log.retry_at for log in self._logs.values() if log.retry_at is not None]
         timer = loop.call_at(min(retries), wake, False) if retries else None
         if self._notices is not None:

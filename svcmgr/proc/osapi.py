@@ -1,8 +1,6 @@
-"""The seam to the operating system: everything that supervising a process needs, and nothing more.
+"""Linux behind the seam: processes started, held by pidfd, found, signalled and reaped.
 
-:class:`Os` is what the drivers see; :class:`RealOs` is Linux, and tests have another one whose processes are
-objects. A process is handled by its pidfd: the descriptor names one process for ever, so a signal sent through
-it cannot hit a stranger who got the number later.
+What each method is for is said at :class:`svcmgr.proc.seam.Os`; the comments here say how Linux does it.
 """
 
 from __future__ import annotations
@@ -14,134 +12,19 @@ import os
 import select
 import signal
 from collections.abc import Callable
-from typing import Protocol
 
-import attrs
-
-from svcmgr.errors import NotPermitted, PidfileUnusable, SpawnFailed
+from svcmgr.errors import Busy, NotPermitted, PidfileUnusable, SpawnFailed
 from svcmgr.fsutil import make_dir
 from svcmgr.proc import linux, pidfile, procfs
 from svcmgr.proc.census import Census
 from svcmgr.proc.identity import ExitStatus, Identity
-from svcmgr.proc.launch import launch
+from svcmgr.proc.launch import launch, seal_descriptors
+from svcmgr.proc.seam import Handle
 from svcmgr.proc.spec import Marker, ProcSpec
 from svcmgr.proc.tree import Tree
 
-
-@attrs.frozen
-class Handle:
-    """One process held by its pidfd."""
-
-    identity: Identity
-    pidfd: int
-
-    @property
-    def pid(self) -> int:
-        return self.identity.pid
-
-
-class Os(Protocol):
-    """What supervision asks of the operating system. Calls do not block."""
-
-    def become_subreaper(self) -> None:
-        """Inherit orphaned descendants from now on. Raises NotPermitted."""
-        ...
-
-    def boot_id(self) -> str:
-        """The random id of this boot of the host."""
-        ...
-
-    def marked(self, root: str) -> dict[str, list[Identity]]:
-        """Every living process of this run directory by service, oldest first: what a dead svcmgrd left."""
-        ...
-
-    def make_dirs(self, spec: ProcSpec) -> None:
-        """Create the directories that ``spec`` names files in. Raises StorageFailed."""
-        ...
-
-    def check_pidfile(self, spec: ProcSpec) -> None:
-        """Raises PidfileHeld, PidfileUnusable when the daemon could not lock its pidfile."""
-        ...
-
-    def write_pidfile(self, spec: ProcSpec, pid: int) -> None:
-        """Write it, where the spec wants us to. Raises StorageFailed."""
-        ...
-
-    def remove_pidfile(self, spec: ProcSpec, pid: int) -> None:
-        """Remove what ``pid``, whose exit was seen, left behind."""
-        ...
-
-    def read_pidfile(self, spec: ProcSpec) -> int | None:
-        """The holder of its lock, or else the number written in it, or None."""
-        ...
-
-    def spawn(self, spec: ProcSpec) -> Handle:
-        """Start a child in its own session. Raises SpawnFailed: then nothing was started."""
-        ...
-
-    def abort(self, handle: Handle) -> None:
-        """Kill, reap and close a child that was started a moment ago."""
-        ...
-
-    def identity(self, pid: int) -> Identity | None:
-        """Who has this number now; None when nobody living has."""
-        ...
-
-    def open(self, identity: Identity) -> Handle | None:
-        """Hold this very process; None when it is dead, whoever has its number now."""
-        ...
-
-    def close(self, handle: Handle) -> None:
-        """Let go; stops watching too."""
-        ...
-
-    def watch(self, handle: Handle, callback: Callable[[], None]) -> None:
-        """Call back once, when the process has exited."""
-        ...
-
-    def watch_reaped(self, handle: Handle, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back once, when somebody else has reaped the process. Returns how to give up."""
-        ...
-
-    def send_signal(self, handle: Handle, number: int) -> bool:
-        """Signal this very process; False when it is gone. Raises NotPermitted."""
-        ...
-
-    def signal_group(self, handle: Handle, number: int) -> None:
-        """Signal the process group of a child that is not reaped yet; does nothing for others."""
-        ...
-
-    def peek(self, handle: Handle) -> ExitStatus | None:
-        """How it ended, leaving it unreaped if it is ours; None when not known yet."""
-        ...
-
-    def reap(self, handle: Handle) -> None:
-        """Free the number of an exited child. Does nothing for others."""
-        ...
-
-    def claim(self, handle: Handle) -> None:
-        """From now on the exit status of this process is its holder's, should it be or become our child."""
-        ...
-
-    def disown(self, handle: Handle) -> None:
-        """From now on this child is a stranger, reaped with the others."""
-        ...
-
-    def reap_strangers(self) -> list[tuple[int, ExitStatus]]:
-        """Reap the dead among children that nobody holds."""
-        ...
-
-    def tree_of(self, handle: Handle, marker: Marker | None) -> Tree:
-        """The marks by which to know the tree of a process that we did not start just now."""
-        ...
-
-    def members(self, tree: Tree, *, main_alive: bool, fresh: bool = False) -> list[Identity]:
-        """The living processes of ``tree`` except its main process."""
-        ...
-
-    def descendants(self, main: Identity) -> list[Identity]:
-        """The living descendants of ``main`` along living parents."""
-        ...
+#: No process has the number, or it is the number of a thread (EINVAL, since Linux 6.15 ENOENT).
+_NO_SUCH_PROCESS = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
 
 
 class RealOs:
@@ -151,6 +34,7 @@ class RealOs:
     """
 
     def __init__(self) -> None:
+        seal_descriptors()
         self._known: dict[int, Identity] = {}
         self._boot_id = procfs.boot_id()
         self._census = Census(self._known, self._boot_id)
@@ -171,8 +55,9 @@ class RealOs:
 
     def make_dirs(self, spec: ProcSpec) -> None:
         places = {spec.logdir, spec.logfile.parent} | ({spec.pidfile.parent} if spec.pidfile else set())
-        for place in sorted(places):
-            make_dir(place)
+        for place in places:
+            if not os.path.isdir(place):
+                make_dir(place)
 
     def check_pidfile(self, spec: ProcSpec) -> None:
         if spec.pidfile is not None:
@@ -202,9 +87,8 @@ class RealOs:
         try:
             pidfd = os.pidfd_open(pid)
         except OSError as error:
-            # A child that cannot be watched must not run; it is unreaped, so the number is still its own.
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            # A child that cannot be watched must not run.
+            _kill_new(pid)
             raise SpawnFailed(
                 f"cannot start {spec.name}: its process cannot be watched: {error.strerror} (errno {error.errno})",
                 service=spec.name,
@@ -224,8 +108,7 @@ class RealOs:
         return handle
 
     def abort(self, handle: Handle) -> None:
-        signal.pidfd_send_signal(handle.pidfd, signal.SIGKILL)
-        os.waitid(os.P_PIDFD, handle.pidfd, os.WEXITED)
+        _kill_new(handle.pid)
         self._forget(handle)
         os.close(handle.pidfd)
 
@@ -246,12 +129,16 @@ class RealOs:
             return None
         try:
             pidfd = os.pidfd_open(identity.pid)
-        except (ProcessLookupError, ValueError, OverflowError):
+        except (ValueError, OverflowError):
             return None
         except OSError as error:
-            if error.errno == errno.EINVAL:  # a thread, not a process
+            if error.errno in _NO_SUCH_PROCESS:
                 return None
-            raise
+            raise Busy(
+                f"cannot watch process {identity.pid}: {error.strerror} (errno {error.errno}); "
+                "raise the limit of open files (nofile) of svcmgrd",
+                pid=identity.pid,
+            ) from error
         # Compared only now: the descriptor holds whoever has the number, and it has to be the right one.
         found = procfs.stat(identity.pid)
         if found is None or found.dead or found.start_ticks != identity.start_ticks:
@@ -276,7 +163,10 @@ class RealOs:
         # The exited process keeps its pidfd readable; reaping adds a hang-up (Linux 6.15), which an epoll set
         # that asks for nothing reports alone.
         loop = asyncio.get_running_loop()
-        hangup = select.epoll()
+        try:
+            hangup = select.epoll()
+        except OSError:
+            return lambda: None  # no descriptor left; who asks does not wait for ever
         hangup.register(handle.pidfd, 0)
 
         def give_up() -> None:
@@ -315,13 +205,14 @@ class RealOs:
         try:
             info = os.waitid(os.P_PIDFD, handle.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
-            return linux.pidfd_exit_status(handle.pidfd)
+            return linux.pidfd_exit_status(handle.pidfd) or _unreaped_status(handle.identity)
         return None if info is None else _exit_status(info)
 
     def reap(self, handle: Handle) -> None:
         with contextlib.suppress(ChildProcessError):
             os.waitid(os.P_PIDFD, handle.pidfd, os.WEXITED | os.WNOHANG)
         self._forget(handle)
+        self._census.drop(handle.pid)
 
     def _forget(self, handle: Handle) -> None:
         # By identity: the number of a process that was not our child may meanwhile be that of one which is.
@@ -337,23 +228,52 @@ class RealOs:
         self._forget(handle)
         self._census.forget()
 
+    def watch_children(self, callback: Callable[[], None]) -> Callable[[], None]:
+        # A handler alone will not do: each delivery puts a byte into the loop's wake-up pipe, which is full after
+        # some 280 children that end together, and then a SIGTERM to us is lost. A signalfd merges them. The
+        # handler is for what the signalfd cannot see: the moment in which launch() has the signal unblocked,
+        # and threads that do not block it.
+        loop = asyncio.get_running_loop()
+        fd = linux.child_signal_fd()
+        loop.add_signal_handler(signal.SIGCHLD, callback)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+
+        def readable() -> None:
+            # Empty when a child was started since it became readable: see above.
+            with contextlib.suppress(BlockingIOError):
+                os.read(fd, 128)
+            callback()
+
+        def end() -> None:
+            loop.remove_reader(fd)
+            os.close(fd)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            loop.remove_signal_handler(signal.SIGCHLD)
+
+        loop.add_reader(fd, readable)
+        return end
+
     def reap_strangers(self) -> list[tuple[int, ExitStatus]]:
-        found = ((pid, _wait(pid)) for pid in self._census.strangers())
-        return [(pid, status) for pid, status in found if status is not None]
+        reaped = []
+        for pid in self._census.strangers():
+            if (status := _wait(pid)) is not None:
+                self._census.drop(pid)
+                reaped.append((pid, status))
+        return reaped
 
     def tree_of(self, handle: Handle, marker: Marker | None) -> Tree:
         main = handle.identity
         found = procfs.stat(main.pid)
         # A session is a mark only if the process leads it; else it is its parent's, for example a login.
         leads = found is not None and found.session == main.pid
-        heirs = self._census.heirs(main)
         return Tree(
             main=main,
             since=main.start_ticks,
             sessions=frozenset({main.pid} if leads else ()),
             marker=marker,
-            ours=os.getpid() in heirs,
-            heirs=heirs,
+            # With another ancestor in between, that one may be a subreaper too, and closer.
+            ours=found is not None and found.ppid == os.getpid(),
+            heirs=self._census.heirs(main),
         )
 
     def members(self, tree: Tree, *, main_alive: bool, fresh: bool = False) -> list[Identity]:
@@ -369,6 +289,12 @@ def _wait(pid: int) -> ExitStatus | None:
     except ChildProcessError:
         return None
     return ExitStatus.from_wait(status) if found else None
+
+
+def _kill_new(pid: int) -> None:
+    """End an unreaped child that leads its group, with what it has forked so far: its numbers are still its own."""
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _exit_status(info: os.waitid_result) -> ExitStatus:
@@ -387,3 +313,9 @@ def _is_child(handle: Handle) -> bool:
 
 def _ignore(_number: int, _frame: object) -> None:
     return
+
+
+def _unreaped_status(identity: Identity) -> ExitStatus | None:
+    """How a stranger's child ended, while its parent is slow to reap it."""
+    status = procfs.zombie_status(identity.pid, identity.start_ticks)
+    return None if status is None else ExitStatus.from_wait(status)

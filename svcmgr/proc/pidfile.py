@@ -20,8 +20,8 @@ import struct
 from pathlib import Path
 from types import TracebackType
 
-from svcmgr.errors import PidfileHeld, PidfileUnusable
-from svcmgr.fsutil import atomic_write, write_all
+from svcmgr.errors import PidfileHeld, PidfileUnusable, StorageFailed
+from svcmgr.fsutil import write_all
 
 #: An owner whom we cannot name: it lives in another pid namespace, or the lock belongs to a description.
 UNNAMEABLE = 0
@@ -121,12 +121,26 @@ def read_pidfile(path: Path) -> int | None:
 
 
 def write_pidfile(path: Path, pid: int) -> None:
-    """Write ``pid`` for a program that does not do so itself; whole or not at all, gone with the boot.
+    """Write ``pid`` for a program that does not do so itself.
+
+    In place: nobody trusts the number (:func:`read_pidfile`), so a reader that sees an instant of it loses nothing, and
+    a start is spared the creation of a second file.
 
     Raises:
         StorageFailed: the file system refused.
     """
-    atomic_write(path, b"%d\n" % pid, durable=False)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        try:
+            line = b"%d\n" % pid
+            os.pwrite(fd, line, 0)
+            os.ftruncate(fd, len(line))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise StorageFailed(
+            f"cannot write pidfile {path}: {error.strerror} (errno {error.errno})", path=str(path), errno=error.errno
+        ) from error
 
 
 def check_free(path: Path) -> None:

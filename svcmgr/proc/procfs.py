@@ -40,6 +40,23 @@ def stat(pid: int) -> Stat | None:
         return None
 
 
+def zombie_status(pid: int, start_ticks: int) -> int | None:
+    """The wait(2) status of a process that has ended and that its parent has not reaped yet; None when unknown.
+
+    Field 52 of proc_pid_stat(5). The kernel shows 0 there to whoever may not trace the process, so unless we are root
+    only another number is believed.
+    """
+    try:
+        data = _read(f"/proc/{pid}/stat", 4096)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    found, fields = parse_stat(data), data.rpartition(b") ")[2].split()
+    if found is None or not found.dead or found.start_ticks != start_ticks or len(fields) < 50:
+        return None
+    status = int(fields[49])
+    return status if status or os.geteuid() == 0 else None
+
+
 def environ(pid: int) -> bytes:
     """The initial environment of ``pid``, NUL separated; empty when it is gone or not ours to read."""
     try:
@@ -54,7 +71,7 @@ def thread_children(pid: int, tid: int) -> list[int] | None:
     The file needs CONFIG_PROC_CHILDREN (proc_pid_task(5)).
     """
     try:
-        return [int(word) for word in _read(f"/proc/{pid}/task/{tid}/children", _ENVIRON_MAX).split()]
+        return list(map(int, _read(f"/proc/{pid}/task/{tid}/children", _ENVIRON_MAX).split()))
     except (FileNotFoundError, ProcessLookupError):
         return None
 

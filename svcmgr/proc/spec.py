@@ -68,8 +68,11 @@ def _seconds(_: object, field: attrs.Attribute[Any], value: float) -> None:
         raise _refuse(field.name, value, f"must be 0 to {LONGEST_S:.0f} seconds")
 
 
+_ENDING_SIGNALS = frozenset(signal.valid_signals()) - {signal.SIGSTOP, signal.SIGCONT}
+
+
 def _known_signal(_: object, field: attrs.Attribute[Any], value: int) -> None:
-    if value not in signal.valid_signals() or value in (signal.SIGSTOP, signal.SIGCONT):
+    if value not in _ENDING_SIGNALS:
         raise _refuse(field.name, value, "not a signal that can end a process")
 
 

@@ -26,7 +26,7 @@ class Tree:
     """The processes of one incarnation, by the marks that they carry.
 
     Args:
-        ours: orphans of this tree become our children (the main process descends from us).
+        ours: orphans of this tree become our children (its main process is one).
         heirs: otherwise, the processes that may inherit them: ancestors of the main process, and init.
         since: start ticks of the first main process.
     """

@@ -28,12 +28,13 @@ from svcmgr.svc.status import Link, Status, derive
 
 @attrs.frozen
 class Past:
-    """What the last svcmgrd knew of a process. ``started`` is CLOCK_MONOTONIC seconds."""
+    """What the last svcmgrd knew of a process. ``started`` is CLOCK_MONOTONIC, ``started_utc`` UTC seconds."""
 
     incarnation: int
     started: float
     ready: bool = False
     digest: str = ""
+    started_utc: float | None = None
 
 
 @attrs.frozen

@@ -7,11 +7,14 @@ back as another event.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from svcmgr.conn import Connected, ConnEvent, Disconnected, Hung, Recovered
-from svcmgr.errors import PidfileHeld, PidfileUnusable, SpawnFailed, StopFailed, SvcmgrError
+import attrs
+
+from svcmgr.conn import Connected, ConnEvent, Disconnected, Hung, Recovered, remove_left
+from svcmgr.errors import InternalError, StopFailed, SvcmgrError
 from svcmgr.proc import ExitStatus, Identity, ProcSpec
 from svcmgr.proc.logread import tail
 from svcmgr.svc import events, launch
@@ -20,6 +23,10 @@ from svcmgr.svc.lifecycle import Cause, Do, Ending, Ev, Goal, State
 from svcmgr.svc.readying import Readying
 from svcmgr.svc.spec import ReadyKind
 
+#: What can be over by itself (fork(2), open(2)): trying again makes sense. Everything else needs the operator.
+_TRANSIENT = frozenset(
+    {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.ETXTBSY, errno.EIO}
+)
 #: How much of the log is kept with an exit.
 _TAIL_LINES = 10
 _TAIL_BYTES = 2000
@@ -29,6 +36,8 @@ class Flow(Answers):
     """Carries out what the lifecycle table says."""
 
     readying: Readying | None = None
+    #: its main process ended while no svcmgrd was there, and what that left behind is being ended
+    unseen = False
 
     def init(self) -> None:
         """Make the process and connection objects; idempotent."""
@@ -77,6 +86,11 @@ class Flow(Answers):
         except SvcmgrError as error:
             self._spawn_failed(error)
             return
+        except Exception as error:
+            # An answer of this kind is wrong. The service must not stay half started; the traceback goes to the log.
+            text = f"kind {self.spec.kind} failed: {type(error).__name__}: {error}"
+            self._spawn_failed(InternalError(f"cannot start {self.key}: {text}"))
+            raise
         self._begin(identity, self.seams.clock.monotonic())
         self.running_digest = self.spec.digest
         self.seams.listener.emit(events.Spawned(self.key, *self._facts(identity)))
@@ -93,8 +107,17 @@ class Flow(Answers):
         marker = launch.marker(self.key, layout, self.incarnation)
         extra = {**self.environment(), **self.readying.environment()}
         env = launch.environment(self.spec, self.seams.environ, marker, extra)
+        return launch.process_spec(self.spec, self._place(volfile), argv, env, speaks=self.speaks)
+
+    def _describe_found(self) -> ProcSpec:
+        """A process that runs already: how to know, watch and end it. Needs nothing that may have gone since."""
+        marker = launch.marker(self.key, self.seams.layout, self.incarnation)
+        spec = attrs.evolve(self.spec, user=None, group=None)
+        return launch.process_spec(spec, self._place(None), spec.command or (self.key,), marker, speaks=self.speaks)
+
+    def _place(self, volfile: Path | None) -> launch.Place:
         forks = Path(self.ready().target) if self.ready().kind is ReadyKind.PIDFILE else None
-        return launch.process_spec(self.spec, layout, argv, env, volfile=volfile, speaks=self.speaks, forks=forks)
+        return launch.Place(self.seams.layout, self.seams.cgroups, volfile, forks)
 
     def probe_spec(self, argv: tuple[str, ...]) -> ProcSpec:
         """A readiness command: it runs as the service does and writes to its log."""
@@ -113,9 +136,8 @@ class Flow(Answers):
 
     def _spawn_failed(self, error: SvcmgrError) -> None:
         self.incarnation = max(self.incarnation, 1)
-        permanent = not (isinstance(error, SpawnFailed) and error.details.get("transient"))
-        held = isinstance(error, PidfileHeld | PidfileUnusable)
-        event = self.lifecycle.spawn_failed_event(permanent=permanent or held, now=self.seams.clock.monotonic())
+        permanent = error.details.get("errno") not in _TRANSIENT
+        event = self.lifecycle.spawn_failed_event(permanent=permanent, now=self.seams.clock.monotonic())
         self.seams.listener.emit(events.SpawnFailed(self.key, error.message))
         self.seams.listener.post(lambda: self._failed_to_spawn(event, error.message))
 
@@ -134,12 +156,16 @@ class Flow(Answers):
         self.changed()
 
     def _exited(self, status: ExitStatus) -> None:
+        if self.unseen:
+            status, self.unseen = ExitStatus(), False
         now = self.seams.clock.monotonic()
         uptime = max(0.0, now - self.started)
         if self.conn is not None:
             self.conn.disconnect()
         if self.readying is not None:
             self.readying.close()
+        if self.socket is not None:
+            remove_left(self.socket)  # a daemon that was killed could not do it
         wanted = self.lifecycle.cause in (Cause.OPERATOR, Cause.RESTART)
         last_words = "" if wanted else self._log_tail()
         self.last_exit = LastExit(self.seams.clock.utc(), status, uptime, last_words)

@@ -52,8 +52,10 @@ class Graph:
         return self._followers.get(name, [])
 
     def with_requirements(self, names: Iterable[str]) -> list[str]:
-        """``names`` and everything they require, directly or not; requirements first."""
-        return _closure(names, lambda n: self.links[n].requires if n in self.links else ())
+        """``names`` and everything they require, directly or not, in the order in which to start them."""
+        found = _closure(names, lambda n: self.links[n].requires if n in self.links else ())
+        members = set(found)
+        return _closure(found, lambda n: [other for other in self.before(n) if other in members])
 
     def with_dependents(self, names: Iterable[str]) -> list[str]:
         """``names`` and everything that requires them, directly or not; dependents first."""

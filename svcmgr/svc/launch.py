@@ -6,16 +6,20 @@ svcmgrd itself (its own notify socket, watchdog, listening sockets) is never han
 
 from __future__ import annotations
 
+import contextlib
 import pwd
 import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from svcmgr.errors import SpawnFailed
-from svcmgr.fsutil import atomic_write, make_dir
+import attrs
+
+from svcmgr.errors import BadInput, SpawnFailed
+from svcmgr.fsutil import atomic_write, make_dir, read_limited
 from svcmgr.paths import Layout
 from svcmgr.proc import MARK_ROOT, MARK_SERVICE, ProcSpec, StopPlan
+from svcmgr.proc.cgroup import service_path
 from svcmgr.svc.spec import ServiceSpec
 
 #: Variables of svcmgrd that describe its own life (sd_notify(3), sd_listen_fds(3)).
@@ -81,35 +85,38 @@ def write_volfile(path: Path, text: str | None) -> Path | None:
     if text is None:
         return None
     data = text.encode()
-    try:
-        if path.read_bytes() == data:
+    with contextlib.suppress(OSError, BadInput):  # not there, or not a file like ours: the write tells what is wrong
+        if read_limited(path, len(data)) == data:
             return path
-    except FileNotFoundError:
-        make_dir(path.parent)
+    make_dir(path.parent)
     atomic_write(path, data)
     return path
 
 
+@attrs.frozen
+class Place:
+    """Where the files of a process are. ``forks``: the pidfile that a daemon writes which forks away."""
+
+    layout: Layout
+    cgroups: Path | None
+    volfile: Path | None
+    forks: Path | None
+
+
 def process_spec(
-    spec: ServiceSpec,
-    layout: Layout,
-    argv: tuple[str, ...],
-    env: Mapping[str, str],
-    *,
-    volfile: Path | None,
-    speaks: bool,
-    forks: Path | None,
+    spec: ServiceSpec, place: Place, argv: tuple[str, ...], env: Mapping[str, str], *, speaks: bool
 ) -> ProcSpec:
     """The frozen description that the process object spawns.
 
-    A daemon that speaks writes and locks its pidfile itself; so does one that forks, at the path ``forks``.
+    A daemon that speaks writes and locks its pidfile itself; so does one that forks, where its definition says.
     """
     return ProcSpec(
-        **_common(spec, layout, argv, env),
-        pidfile=forks or layout.service_pidfile(spec.key),
-        write_pidfile=not speaks and forks is None,
-        forks=forks is not None,
-        volfile=volfile,
+        **_common(spec, place.layout, argv, env),
+        pidfile=place.forks or place.layout.service_pidfile(spec.key),
+        write_pidfile=not speaks and place.forks is None,
+        forks=place.forks is not None,
+        volfile=place.volfile,
+        cgroup=service_path(place.cgroups, spec.key) if place.cgroups is not None and spec.cgroup else None,
         stop=StopPlan(signal=signal.Signals[spec.stop_signal], grace_s=spec.stop_grace),
         log_max_bytes=spec.log_max_bytes,
         log_keep=spec.log_keep,

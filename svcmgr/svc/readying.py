@@ -87,7 +87,7 @@ class Readying:
     def begin(self) -> None:
         """Start waiting for readiness of the process that was just spawned or adopted."""
         self.waiting = True
-        self._start_watchdog()
+        self.resume()
         readiness = self._owner.ready()
         listener = self._owner.seams.listener
         kind = readiness.kind
@@ -96,9 +96,7 @@ class Readying:
         elif kind is ReadyKind.UP:
             left = max(0.0, readiness.seconds - self._owner.uptime())
             self._timer = listener.call_later(left, self._owner.became_ready)
-        elif kind is ReadyKind.NOTIFY:
-            self._open_notify()
-        elif kind is not ReadyKind.PING:
+        elif kind not in (ReadyKind.NOTIFY, ReadyKind.PING):
             self._task = listener.run(self._probe(readiness), f"probe:{self._owner.spec.key}")
 
     async def _probe(self, readiness: Readiness) -> None:
@@ -153,7 +151,7 @@ class Readying:
             self._timer = None
 
     def resume(self) -> None:
-        """Take up the socket and the watchdog of an adopted, ready process."""
+        """Take up the socket and the watchdog of a process; of an adopted one, from where they were left."""
         if self._owner.spec.watchdog > 0 or self._owner.ready().kind is ReadyKind.NOTIFY:
             self._open_notify()
         self._start_watchdog()

@@ -51,7 +51,8 @@ class Listener(Protocol):
 @attrs.frozen
 class Seams:
     """``environ`` is what services inherit; ``short_dir`` holds sockets whose readable path is too long; ``control``
-    is svcmgrd's own socket, where daemons fetch their volfiles.
+    is svcmgrd's own socket, where daemons fetch their volfiles; ``cgroups`` is the directory for their control groups,
+    where the host lets us have one.
     """
 
     os: Os
@@ -62,3 +63,4 @@ class Seams:
     control: Path
     environ: Mapping[str, str]
     listener: Listener
+    cgroups: Path | None = None

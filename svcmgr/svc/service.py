@@ -15,12 +15,16 @@ from typing import Any
 from svcmgr.conn import Connection, ConnSpec
 from svcmgr.errors import BadDefinition
 from svcmgr.proc import ExitStatus, Hooks, Identity, Process
+from svcmgr.proc.cgroup import Group
 from svcmgr.svc import events
 from svcmgr.svc.answers import Past
 from svcmgr.svc.flow import Flow
 from svcmgr.svc.lifecycle import ACTIVE, Ev, Goal, State
 from svcmgr.svc.readying import Readying
 from svcmgr.svc.spec import ServiceSpec
+
+#: When a new process is moved into its control group, in seconds: soon, but not while somebody waits for its start.
+_FENCE_AFTER_S = 0.5
 
 
 class Service(Flow):
@@ -39,6 +43,9 @@ class Service(Flow):
             hooks=Hooks(
                 on_main=lambda _, identity: post(lambda: self._main_moved(identity)),
                 on_unkillable=lambda _, pids: post(lambda: self._survived(pids)),
+                on_trouble=lambda _, error: self.seams.listener.emit(events.Troubled(self.key, error.message)),
+                cgroups=Group,
+                fence_after_s=_FENCE_AFTER_S,
             ),
         )
         self.readying = Readying(self)
@@ -124,20 +131,33 @@ class Service(Flow):
         self.init()
         assert self.process is not None
         self.incarnation = past.incarnation
-        self.process.init(self._describe())
+        self.process.init(self._describe_found())
         if not self.process.adopt(identity):
             return False
         self.running_digest = past.digest
         self._begin(identity, past.started)
         self.seams.listener.emit(events.Adopted(self.key, *self._facts(identity)))
         self.feed(Ev.ADOPT_READY if past.ready else Ev.ADOPT)
+        if past.started_utc is not None:
+            self.since = past.started_utc
         return True
 
-    def died_unseen(self, past: Past) -> None:
-        """Its process ended while no svcmgrd was there: an exit like any other, of unknown status."""
+    def died_unseen(self, past: Past, left: Identity | None = None) -> None:
+        """Its process ended while no svcmgrd was there: an exit like any other, of unknown status.
+
+        Args:
+            left: a living process that it left behind; all of those are ended first.
+        """
         self.init()
+        assert self.process is not None
         self.incarnation = past.incarnation
         self.started = past.started
+        self.process.init(self._describe_found())
+        if left is not None and self.process.adopt(left):
+            self.lifecycle.restore(State.STOPPING)
+            self.unseen = True
+            self.process.stop()
+            return
         self.lifecycle.restore(State.RUNNING)
         self._exited(ExitStatus())
 
@@ -151,7 +171,7 @@ class Service(Flow):
         self._disarm()
         if self.readying is not None:
             self.readying.close()
+        if self.process is not None:
+            self.process.detach()  # first: that we hang up is no news about the daemon
         if self.conn is not None:
             await self.conn.term()
-        if self.process is not None:
-            self.process.detach()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import attrs
 
 from svcmgr.errors import BadInput
+from svcmgr.paths import SOCKET_PATH_MAX
 from svcmgr.svc.backoff import BackoffSpec
 from svcmgr.svc.graph import Links
 from svcmgr.svc.lifecycle import Restart
@@ -78,6 +80,13 @@ class Readiness:
             return cls(kind, host.strip("[]"), int(port))
         if kind is not ReadyKind.COMMAND and not rest.startswith("/"):
             raise BadInput(f"cannot use readiness {text!r}: the path must be absolute")
+        if kind is ReadyKind.COMMAND:
+            _words(rest, text)
+        size = len(rest.encode(errors="surrogateescape"))
+        if kind is ReadyKind.UNIX and size > SOCKET_PATH_MAX:
+            raise BadInput(
+                f"cannot use readiness {text!r}: its path has {size} bytes, a socket address holds {SOCKET_PATH_MAX}"
+            )
         return cls(kind, rest)
 
     def __str__(self) -> str:
@@ -87,6 +96,16 @@ class Readiness:
             host = f"[{self.target}]" if ":" in self.target else self.target
             return f"tcp:{host}:{self.port}"
         return f"{self.kind.value}:{self.target}" if self.target else self.kind.value
+
+
+def _words(line: str, text: str) -> None:
+    """Refuse a command line that cannot be split into words."""
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise BadInput(f"cannot use readiness {text!r}: {str(error).lower()} in the command line") from None
+    if not words or not words[0] or "\0" in line:
+        raise BadInput(f"cannot use readiness {text!r}: the command line names no program")
 
 
 def _seconds(number: str, text: str) -> float:
@@ -128,6 +147,7 @@ class ServiceSpec:
     hang_timeout: float = 0.0
     log_max_bytes: int = 10 * 1024 * 1024
     log_keep: int = 5
+    cgroup: bool = True
     options: Mapping[str, Any] = attrs.field(factory=dict)
     source: Path | None = attrs.field(default=None, eq=False)
 
@@ -138,20 +158,43 @@ class ServiceSpec:
 
     @property
     def digest(self) -> str:
-        """16 hex digits over all fields that need a new process to take effect."""
-        parts = [f"{name}={_stable(getattr(self, name))}" for name in sorted(PROCESS_FIELDS)]
+        """16 hex digits over all fields that need a new process to take effect.
+
+        Defaults are left out, so that a later version with one more field takes running processes for what they are.
+        """
+        values = {name: getattr(self, name) for name in sorted(PROCESS_FIELDS)}
+        parts = [f"{name}={_stable(v)}" for name, v in values.items() if v != getattr(_DEFAULTS, name)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _stable(value: Any) -> str:
     if isinstance(value, Mapping):
         return repr(sorted((k, _stable(v)) for k, v in value.items()))
+    if isinstance(value, list | tuple):
+        return repr([_stable(v) for v in value])
     return repr(value)
+
+
+_DEFAULTS = ServiceSpec("defaults")
 
 
 #: A change of these needs a new process.
 PROCESS_FIELDS = frozenset(
-    {"kind", "command", "cwd", "env", "env_clean", "user", "group", "umask", "nice", "rlimits", "watchdog", "options"}
+    [
+        "kind",
+        "command",
+        "cwd",
+        "env",
+        "env_clean",
+        "user",
+        "group",
+        "umask",
+        "nice",
+        "rlimits",
+        "watchdog",
+        "cgroup",
+        "options",
+    ]
 )
 #: A change of these takes effect on the running service.
 LIVE_FIELDS = frozenset(a.name for a in attrs.fields(ServiceSpec)) - PROCESS_FIELDS - {"key", "source"}

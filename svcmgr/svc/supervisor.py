@@ -10,6 +10,7 @@ stop during a start is just the next event.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import TracebackType
@@ -22,6 +23,9 @@ from svcmgr.svc.graph import Graph
 from svcmgr.svc.lifecycle import ACTIVE, Goal, State
 from svcmgr.svc.results import Judge, Result, Waiter
 from svcmgr.svc.service import Service
+
+#: How long the queue is carried out before others get the loop, in seconds: what a status call may wait.
+_SLICE_S = 0.002
 
 Sink = Callable[[events.Stamped], None]
 
@@ -39,7 +43,7 @@ class Supervisor:
         self.sinks: list[Sink] = []
         self._on_bug = on_bug
         self._queue: deque[Callable[[], None]] = deque()
-        self._draining = False
+        self._busy = False
         self._dirty: dict[str, None] = {}
         self._waiters: set[Waiter] = set()
         self._event_waiters: set[asyncio.Future[None]] = set()
@@ -60,21 +64,24 @@ class Supervisor:
     # --- the listener: what services call --------------------------------------------------------------
 
     def post(self, action: Callable[[], None]) -> None:
-        """Queue ``action``; when nothing is being carried out, carry the queue out now."""
+        """Queue ``action``; when the queue is not being carried out, begin now."""
         self._queue.append(action)
-        if not self._draining:
+        if not self._busy:
             self._drain()
 
     def _drain(self) -> None:
-        self._draining = True
-        try:
-            while self._queue or self._dirty:
-                if self._queue:
-                    self._run_one(self._queue.popleft())
-                else:
-                    self._settle(list(self._dirty))
-        finally:
-            self._draining = False
+        """Carry the queue out for one slice of time; the loop serves everybody else between slices."""
+        self._busy = True
+        end = self.clock.monotonic() + _SLICE_S
+        while self._queue or self._dirty:
+            if self._queue:
+                self._run_one(self._queue.popleft())
+            else:
+                self._settle(list(self._dirty))
+            if self.clock.monotonic() >= end:
+                asyncio.get_running_loop().call_soon(self._drain)
+                return
+        self._busy = False
 
     def _run_one(self, action: Callable[[], None]) -> None:
         try:
@@ -87,7 +94,10 @@ class Supervisor:
         """Number ``event``, keep it, hand it to the sinks and wake those who wait for events."""
         stamped = self.ring.append(event, self.clock.utc())
         for sink in self.sinks:
-            sink(stamped)
+            try:
+                sink(stamped)
+            except Exception as error:  # who only listens must not break what is going on
+                self._on_bug(error)
         for waiter in self._event_waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -96,7 +106,7 @@ class Supervisor:
     def changed(self, key: str) -> None:
         """Remember to look at those who care about ``key`` when the queue is empty."""
         self._dirty[key] = None
-        if not self._draining:
+        if not self._busy:
             self.post(_nothing)
 
     def call_later(self, delay: float, action: Callable[[], None]) -> asyncio.TimerHandle:
@@ -164,9 +174,9 @@ class Supervisor:
                 self.emit(events.GoalSet(key, goal.value, by))
                 self.changed(key)
 
-    def start(self, keys: Iterable[str]) -> dict[str, SvcmgrError]:
+    async def start(self, keys: Iterable[str]) -> dict[str, SvcmgrError]:
         """Start what has goal UP among ``keys``, in order; those that must wait are held. Errors by key."""
-        return self._each(keys, self._start_one)
+        return await self._each(keys, self._start_one)
 
     def _start_one(self, service: Service) -> None:
         if service.goal is not Goal.UP or service.state in (State.RUNNING, State.STARTING):
@@ -177,11 +187,11 @@ class Supervisor:
         else:
             service.start()
 
-    def stop(self, keys: Iterable[str]) -> dict[str, SvcmgrError]:
+    async def stop(self, keys: Iterable[str]) -> dict[str, SvcmgrError]:
         """Stop what has goal DOWN among ``keys``; each as soon as nothing that follows it runs."""
-        return self._each(keys, self._reconcile)
+        return await self._each(keys, self._reconcile)
 
-    def rerun(self, keys: Iterable[str]) -> dict[str, SvcmgrError]:
+    async def rerun(self, keys: Iterable[str]) -> dict[str, SvcmgrError]:
         """Give each of ``keys`` a fresh process."""
 
         def one(service: Service) -> None:
@@ -191,10 +201,12 @@ class Supervisor:
             else:
                 service.rerun()
 
-        return self._each(keys, one)
+        return await self._each(keys, one)
 
-    def _each(self, keys: Iterable[str], act: Callable[[Service], None]) -> dict[str, SvcmgrError]:
+    async def _each(self, keys: Iterable[str], act: Callable[[Service], None]) -> dict[str, SvcmgrError]:
+        """Queue ``act`` for each of ``keys`` and return when the last one was carried out."""
         errors: dict[str, SvcmgrError] = {}
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def one(key: str) -> None:
             service = self.services.get(key)
@@ -206,7 +218,9 @@ class Supervisor:
                 errors[key] = error
 
         for key in list(keys):
-            self.post(lambda key=key: one(key))  # type: ignore[misc]
+            self.post(functools.partial(one, key))
+        self.post(lambda: None if done.done() else done.set_result(None))
+        await done
         return errors
 
     # --- order -------------------------------------------------------------------------------------------
@@ -245,7 +259,7 @@ class Supervisor:
             for other in (*self.graph.followers(key), *self.graph.before(key)):
                 service = self.services.get(other)
                 if service is not None and service.state is not State.DOWN:
-                    self._run_one(lambda service=service: self._reconcile(service))  # type: ignore[misc]
+                    self._run_one(functools.partial(self._reconcile, service))
                     touched[other] = None
         for waiter in self._waiters:
             waiter.touch(touched)

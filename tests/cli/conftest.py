@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ NOW = 1769846400.25  # 2026-01-31T08:00:00.250Z
 class ScriptedSvcmgrd:
     """A real server on a thread of its own whose verbs answer what the test put into ``answers``.
 
-    An answer is a value, an exception to raise, or a callable of the request (which may be a coroutine function).
+    An answer is a value, an exception to raise, or a callable of the request that may return an awaitable.
     """
 
     def __init__(self, layout: paths.Layout) -> None:
@@ -74,7 +75,7 @@ class ScriptedSvcmgrd:
         return [request for name, request in self.seen if name == verb]
 
     def status(self, *rows: wire.ServiceRow, **changes: Any) -> None:
-        self.answers["status"] = wire.StatusReply(self.info(**changes), list(rows))
+        self.answers["status"] = wire.StatusReply(self.info(**changes), time.monotonic(), list(rows))
 
     def actions(self, verb: str, *outcomes: wire.Outcome) -> None:
         self.answers[verb] = wire.ActionReply(list(outcomes))
@@ -124,13 +125,11 @@ class ScriptedSvcmgrd:
             await server.aclose()
 
     def _handler(self, verb: str) -> Callable[..., Any]:
-        async def handle(request: Any, ctx: Any) -> Any:
+        def handle(request: Any, ctx: Any) -> Any:
             self.seen.append((verb, request))
             answer = self.answers[verb]
             if callable(answer):
                 answer = answer(request)
-            if asyncio.iscoroutine(answer):
-                answer = await answer
             if isinstance(answer, Exception):
                 raise answer
             return answer

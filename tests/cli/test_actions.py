@@ -131,8 +131,8 @@ def test_actions_need_a_name(svcmgr):
         assert "NAME" in result.err
 
 
-@pytest.mark.parametrize("timeout", ["0", "-1", "x", "nan"])
-def test_a_timeout_is_a_positive_number(svcmgr, timeout):
+@pytest.mark.parametrize("timeout", ["-1", "x", "nan", "inf", "1e300"])
+def test_a_timeout_is_a_finite_duration(svcmgr, timeout):
     assert svcmgr("start", "web", "--timeout", timeout).code == 2
 
 

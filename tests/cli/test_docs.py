@@ -62,5 +62,5 @@ def test_every_exit_code_is_documented():
 def test_every_key_of_status_is_documented():
     row = wire.ServiceRow("web", "web", "up", "running", "online", 0.0)
     info = wire.DaemonInfo(1, "", 1, 0.0, "", 0.0, "read")
-    for key in [*as_object(row, 0.0), *daemon_object(info)]:
+    for key in [*as_object(row, 0.0, 0.0), *daemon_object(info)]:
         assert f'"{key}"' in DOC, key

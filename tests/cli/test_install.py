@@ -77,7 +77,7 @@ def completed(svcmgr_process, words, root):
     }
     result = svcmgr_process(env=environ)
     assert result.err == ""
-    return [line.partition(",")[2] for line in result.out.splitlines()]
+    return [line.partition(",")[2] for line in result.out.splitlines() if line]
 
 
 def test_completion_offers_commands_options_and_services(svcmgrd, svcmgr_process, root):

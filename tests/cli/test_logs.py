@@ -31,8 +31,8 @@ class Files:
                 raise UnknownService(f"cannot find service {name!r}", near=list(self.tails))
         return {name: self.tails[name] for name in names}
 
-    def follow(self, layout, names):
-        self.asked.append(names)
+    def follow(self, layout, names, lines):
+        yield from self.log_tail(layout, names, lines).items()
         yield from self.chunks
 
 

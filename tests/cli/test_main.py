@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -89,9 +92,6 @@ def test_closed_streams_are_no_trouble(svcmgrd, root, redirect):
 
 
 def test_an_interrupt_is_130_without_a_traceback(svcmgrd, start_svcmgr):
-    import asyncio
-    import threading
-
     asked = threading.Event()
 
     def answer(request):
@@ -105,6 +105,21 @@ def test_an_interrupt_is_130_without_a_traceback(svcmgrd, start_svcmgr):
         out, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert (out, err) == ("", "svcmgr: interrupted; what svcmgrd was asked to do goes on\n")
+
+
+def test_an_interrupt_of_a_follower_is_silent(svcmgrd, start_svcmgr):
+    asked = threading.Event()
+
+    def answer(request):
+        asked.set()
+        return asyncio.Event().wait()
+
+    svcmgrd.answers["events"] = answer
+    with start_svcmgr("events", "-f") as process:
+        assert asked.wait(20)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, "", "")
 
 
 def test_a_bug_is_a_message_and_the_traceback_is_for_who_asks(svcmgr, monkeypatch):
@@ -134,9 +149,6 @@ def test_a_terminal_that_knows_only_ascii(svcmgrd, svcmgr_process):
 
 
 def test_bytes_that_are_not_the_protocol(layout, svcmgr):
-    import socket
-    import threading
-
     layout.run.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(layout.control_socket))
@@ -156,8 +168,6 @@ def test_bytes_that_are_not_the_protocol(layout, svcmgr):
 
 
 def test_a_socket_nobody_serves_is_no_svcmgrd(layout, svcmgr):
-    import socket
-
     layout.run.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(layout.control_socket))

@@ -9,7 +9,7 @@ import pytest
 
 from svcmgr.host.wire import KindInfo
 
-HEAVY = ["asyncio", "attrs", "attr", "psutil", "rich", "subprocess", "threading", "hashlib", "tomllib", "difflib"]
+HEAVY = ["asyncio", "attrs", "attr", "psutil", "rich", "subprocess", "hashlib", "tomllib", "difflib"]
 SHOW_MODULES = """
 import sys
 from svcmgr.cli.main import run

@@ -18,7 +18,7 @@ import attrs
 
 from svcmgr.errors import NotPermitted, PidfileHeld, SpawnFailed
 from svcmgr.proc.identity import ExitStatus, Identity
-from svcmgr.proc.osapi import Handle
+from svcmgr.proc.seam import Handle
 from svcmgr.proc.spec import Marker, ProcSpec
 from svcmgr.proc.tree import Tree, spawned
 
@@ -102,6 +102,8 @@ class FakeOs:
         self.forbidden: set[int] = set()
         self.known: set[Identity] = set()
         self.reaps_foreign = True
+        self.subreaper = False
+        self.child_watchers: list[Callable[[], None]] = []
         self.open_handles = 0
         self._next_pid = 1000
         self._next_fd = 10
@@ -142,6 +144,21 @@ class FakeOs:
         identity = Identity(pid, self._ticks, BOOT)
         self.processes[pid] = FakeProcess(identity, 1, pid, Program(), None)
         return identity
+
+    # --- Os: our own standing ----------------------------------------------------------------------
+
+    def become_subreaper(self) -> None:
+        self.subreaper = True
+
+    def boot_id(self) -> str:
+        return BOOT
+
+    def marked(self, root: str) -> dict[str, list[Identity]]:
+        found: dict[str, list[Identity]] = {}
+        for one in self.processes.values():
+            if one.alive and one.marker is not None and one.marker.root == root:
+                found.setdefault(one.marker.service, []).append(one.identity)
+        return found
 
     # --- Os: files -------------------------------------------------------------------------------
 
@@ -246,6 +263,10 @@ class FakeOs:
 
     def disown(self, handle: Handle) -> None:
         self.known.discard(handle.identity)
+
+    def watch_children(self, callback: Callable[[], None]) -> Callable[[], None]:
+        self.child_watchers.append(callback)
+        return lambda: self.child_watchers.remove(callback)
 
     def reap_strangers(self) -> list[tuple[int, ExitStatus]]:
         found = []
@@ -352,6 +373,9 @@ class FakeOs:
                 child.ppid = US if ours else 1
         process.status = status
         self._tell(process)
+        if process.ppid == US:
+            for callback in self.child_watchers:
+                asyncio.get_running_loop().call_soon(callback)
         if process.ppid != US and self.reaps_foreign:
             asyncio.get_running_loop().call_soon(self._reap_foreign, process)
 

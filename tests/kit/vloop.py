@@ -14,6 +14,7 @@ Driver tests run the real drivers here, so a 600 s timeout takes microseconds an
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import selectors
 from collections.abc import Callable, Coroutine
@@ -138,10 +139,17 @@ def run(coro: Coroutine[Any, Any, T], *, timeout: float = 86400.0) -> T:
 
     Raises:
         SleepsForever: everything waits and no timer is set.
+        AssertionError: a callback raised, or a task failed and nobody looked.
     """
 
+    unhandled: list[dict[str, Any]] = []
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(limit=START + timeout)) as runner:
-        return runner.run(coro)
+        runner.get_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+        result = runner.run(coro)
+    gc.collect(1)  # a task whose error nobody looked at says so when it is collected
+    if unhandled:
+        raise AssertionError(f"an exception reached the loop: {unhandled}") from unhandled[0].get("exception")
+    return result
 
 
 async def turns(count: int = 10) -> None:

@@ -49,6 +49,7 @@ class Daemon:
     name: ClassVar[str]
 
     def __init__(self, context: Context) -> None:
+        """Take the context; open nothing. A BadInput for a flag of one's own ends the process with exit code 2."""
         self.context = context
 
     @classmethod

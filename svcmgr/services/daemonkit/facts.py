@@ -45,4 +45,3 @@ class Facts:
             msgspec.json.encode({"at": at, "statistics": self._name, "section": section, "facts": facts}).decode()
             for section, facts in self.collect().items()
         ]
-

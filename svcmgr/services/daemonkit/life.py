@@ -19,7 +19,7 @@ import attrs
 from svcmgr.background import run_workers
 from svcmgr.clock import Clock
 from svcmgr.conn import Server, ServerSpec
-from svcmgr.errors import BadInput, ConnectionFault, ReconfigureFailed, StorageFailed
+from svcmgr.errors import BadInput, ConnectionFault, ReconfigureFailed, StartFailed, StorageFailed, SvcmgrError
 from svcmgr.services.daemonkit.chores import Chores
 from svcmgr.services.daemonkit.configuration import Configuration, Volfile, fetch
 from svcmgr.services.daemonkit.daemon import Context, Daemon
@@ -29,6 +29,8 @@ from svcmgr.services.daemonkit.logs import LogOutput
 from svcmgr.services.daemonkit.notifier import Notifier
 from svcmgr.services.daemonkit.options import Options
 from svcmgr.services.daemonkit.standard import join_verbs, standard_verbs
+
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 @attrs.frozen
@@ -106,18 +108,35 @@ class Life:
                 await stack.enter_async_context(self._daemon.resources())
             except Exception as error:
                 raise cannot_start(self._name, error) from error
-            jobs = self._jobs()
-            async with self._serving(), asyncio.TaskGroup() as group:
-                self._starting = None
-                tasks = [group.create_task(job(), name=job.__name__) for job in jobs]
-                await self._stopping.wait()
-                await self._close_server()
-                for task in tasks:
-                    task.cancel()
+            refusal = await self._attend()
+        if refusal is not None:
+            raise refusal
         self._log.info("stopped")
 
+    async def _attend(self) -> StartFailed | None:
+        """Serve until the end. A start that fails is given back instead of raised.
+
+        Raised, it would pass through the daemon's resources: a TaskGroup among them makes an ExceptionGroup of it.
+        """
+        try:
+            jobs = self._jobs()
+            async with self._serving():
+                await self._work(jobs)
+        except StartFailed as error:
+            return error
+        return None
+
+    async def _work(self, jobs: list[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._starting = None
+            tasks = [group.create_task(job(), name=job.__name__) for job in jobs]
+            await self._stopping.wait()
+            await self._close_server()
+            for task in tasks:
+                task.cancel()
+
     def _jobs(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
-        """What runs beside the server. Also opens the sections of ``statistics`` that there is now something to say in."""
+        """What runs beside the server. From here on there is something to say in each section of ``statistics``."""
         try:
             chores = Chores(self._daemon.workers(), self._log)
         except Exception as error:
@@ -149,6 +168,8 @@ class Life:
             raise cannot_start(self._name, error, EXIT_NO_VOLFILE_SERVER) from error
         except BadInput as error:
             raise cannot_start(self._name, error, EXIT_USAGE) from error
+        except SvcmgrError as error:
+            raise cannot_start(self._name, error) from error
         try:
             await self._configuration.apply(volfile)
         except Exception as error:
@@ -195,10 +216,13 @@ class Life:
         try:
             yield
         finally:
-            # A late signal must not kill a daemon that is on its way out: ignored, not the default.
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            # A late signal must not kill a daemon that is on its way out. Removing a handler restores the default,
+            # so the signals are blocked until they are ignored.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+            for number in _HANDLED:
                 loop.remove_signal_handler(number)
                 signal.signal(number, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
 
     def _dump(self) -> None:
         try:

@@ -53,7 +53,7 @@ class LogOutput(logging.Handler):
     def reopen(self) -> None:
         """As :meth:`open`, after somebody moved the file away. Raises StorageFailed."""
         self.open()
-        self.reopened += 1
+        self.reopened += self.path is not None
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -64,7 +64,7 @@ def _parser(name: str, summary: str) -> argparse.ArgumentParser:
     parser.add_argument("-p", "--pid-file", dest="pidfile", type=_path, metavar="PIDFILE", help="locked for life")
     parser.add_argument("-l", "--log-file", dest="logfile", type=_path, metavar="LOGFILE", help="default: stderr")
     parser.add_argument("-S", "--socket-file", dest="socket", type=_path, metavar="SOCKET", help="where to serve verbs")
-    parser.add_argument("-N", "--no-daemon", action="store_true", help="foreground; the only mode, so this does nothing")
+    parser.add_argument("-N", "--no-daemon", action="store_true", help="foreground; the only mode")
     parser.add_argument("-v", "--debug", action="store_true", help="debug log level, tracebacks, asyncio debug mode")
     parser.add_argument("--log-level", choices=_LEVELS, default="info", help="default: info")
     return parser
@@ -84,7 +84,7 @@ def _path(text: str) -> Path:
 def _check_socket_path(path: Path | None) -> None:
     if path is not None and (size := len(os.fsencode(path))) > SOCKET_PATH_MAX:
         raise BadInput(
-            f"cannot use socket {path}: {size} bytes, a unix socket address holds {SOCKET_PATH_MAX}; use a shorter path",
+            f"cannot use socket {path}: {size} bytes, a unix socket address holds {SOCKET_PATH_MAX}",
             path=str(path),
             size=size,
         )

@@ -1,0 +1,43 @@
+"""``root``: a directory with a true svcmgrd, see tests/kit/rootdir.py."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.rootdir import Root
+
+
+@pytest.fixture
+def make_root(tmp_path: Path) -> Iterator[Callable[..., Root]]:
+    """Makes roots; nothing is started. All are ended after the test, also when one of them fails to."""
+    made: list[Root] = []
+
+    def make(name: str = "r", **settings: object) -> Root:
+        scratch = tmp_path / f"{name}.scratch"
+        scratch.mkdir()
+        made.append(Root(tmp_path / name, scratch, **settings))
+        return made[-1]
+
+    yield make
+    errors = []
+    for one in made:
+        try:
+            one.finish()
+        except BaseException as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+@pytest.fixture
+def bare(make_root: Callable[..., Root]) -> Root:
+    """A root without svcmgrd."""
+    return make_root()
+
+
+@pytest.fixture
+def root(bare: Root) -> Root:
+    """A root that svcmgrd serves."""
+    bare.up()
+    return bare
