@@ -62,7 +62,7 @@ def test_a_whole_family_ends_at_once_and_the_group_goes(tmp_path: Path) -> None:
     if base is None:
         # No control groups here: then using one anyway must be refused in our own words.
         place = Path("/sys/fs/cgroup") / f"svcmgr-none-{os.getpid()}"
-        with pytest.raises(SvcmgrError, match="^cannot move pid"):
+        with pytest.raises(SvcmgrError, match=r"^cannot move pid"):
             Group(place).attach(os.getpid())
         return
     group = Group(service_path(base, "web@1"))
