@@ -94,6 +94,8 @@ class Rotator:
             if not _regular(live):
                 return None
             dropped = self._finish(live, path, keep)
+            if os.fstat(live).st_size <= max_bytes:
+                return None
             lossy = self.lossy(path)
             block = 0 if lossy else os.fstatvfs(live).f_bsize
             cut = plan(os.fstat(live).st_size, max_bytes, keep, block)
