@@ -65,7 +65,8 @@ while written < total:
 elapsed = time.perf_counter() - start
 own = elapsed - (waited() - queued)
 blocked = own - (time.process_time() - used)
-print(json.dumps({"seconds": inside if rate else elapsed, "elapsed": elapsed, "longest": longest, "blocked": blocked, "own": own,
+print(json.dumps({"seconds": inside if rate else elapsed, "elapsed": elapsed, "longest": longest, "blocked": blocked,
+                  "own": own,
                   "digest": digest.hexdigest()}))
 """
 

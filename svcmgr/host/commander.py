@@ -68,10 +68,8 @@ class Commander:
         for key in closure:
             self.recorder.unsettle(key)
         self.supervisor.want(closure, Goal.UP)
+        judges = {k: self._start_judge(k, "already-running" if k in running else "started") for k in keys}
         errors = await self.supervisor.start(closure)
-        judges = {
-            k: self._start_judge(k, "already-running" if k in running else "started") for k in keys if k not in errors
-        }
         return await self._outcomes(keys, judges, errors, timeout_s, "starting")
 
     def _start_judge(self, key: str, word: str) -> Judge:
@@ -99,14 +97,15 @@ class Commander:
         for key in closure:
             self.recorder.unsettle(key)
         self.supervisor.want(closure, Goal.UP)
+        judges = {k: self._start_judge(k, "restarted") for k in keys}
         errors = await self.supervisor.start([k for k in closure if k not in keys])
         errors |= await self.supervisor.rerun(keys)
-        judges = {k: self._start_judge(k, "restarted") for k in keys if k not in errors}
         return await self._outcomes(keys, judges, errors, timeout_s, "starting")
 
     async def _outcomes(
         self, keys: Iterable[str], judges: dict[str, Judge], errors: dict[str, SvcmgrError], timeout_s: float, word: str
     ) -> list[wire.Outcome]:
+        judges = {key: judge for key, judge in judges.items() if key not in errors}
         results = await self.supervisor.results(judges, timeout_s) if timeout_s > 0 else _now(judges, word)
         failed = {k: Result(k, "failed", ok=False, text=e.message, code=e.code) for k, e in errors.items()}
         return [_outcome((results | failed)[k]) for k in keys if k in results or k in failed]

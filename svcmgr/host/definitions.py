@@ -62,7 +62,7 @@ class Definition(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True,
     hang_timeout: float = 0.0
     log_max_bytes: int = 10 * 1024 * 1024
     log_keep: int = 5
-    cgroup: bool = True
+    cgroup: bool = False
     options: dict[str, Any] = {}
 
 

@@ -73,7 +73,7 @@ def read_facts(path: Path) -> Facts:
     except (OSError, BadInput) as error:
         raise StorageFailed(f"cannot read the ledger {path}: {error}") from error
     decode = msgspec.json.Decoder(dict[str, object]).decode
-    for line in data.splitlines():
+    for line in filter(None, data.split(b"\n")):
         try:
             _take(result, decode(line))
         except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -98,23 +98,20 @@ class IntentStore:
         new = self.intent
         for _, goals, enabled, boot_id in batch:
             new = Intent(boot_id or new.boot_id, _merge(new.goals, goals), _merge(new.enabled, enabled))
-        failure: BaseException | None = None
-        cancelled: asyncio.CancelledError | None = None
-        if new != self.intent or not self.path.exists():
-            write = asyncio.get_running_loop().run_in_executor(None, self._write, msgspec.json.encode(new))
-            cancelled = await _outlast(write)
+        if new == self.intent and self.path.exists():
+            _answer(batch, None)
+            return
+        write = asyncio.get_running_loop().run_in_executor(None, self._write, msgspec.json.encode(new))
+        try:
+            await asyncio.wait([write])
+        finally:
+            # A write that has begun cannot be called back, and others wait for it: whoever is cancelled outlasts it.
+            if not write.done():
+                await asyncio.wait([write])
             failure = write.exception()
             if failure is None:
                 self.intent = new
-        for future, *_ in batch:
-            if future.done():
-                continue
-            if failure is not None:
-                future.set_exception(failure)
-            else:
-                future.set_result(None)
-        if cancelled is not None:
-            raise cancelled
+            _answer(batch, failure)
 
     def _write(self, data: bytes) -> None:
         with contextlib.suppress(OSError):
@@ -123,18 +120,14 @@ class IntentStore:
         atomic_write(self.path, data, mode=0o600)
 
 
-async def _outlast(work: asyncio.Future[None]) -> asyncio.CancelledError | None:
-    """Wait until ``work`` is done, which cannot be called back and which others wait for too.
-
-    Returns a cancellation that came meanwhile, to be raised when the others have their answer.
-    """
-    cancelled = None
-    while not work.done():
-        try:
-            await asyncio.wait([work])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    return cancelled
+def _answer(batch: list[_Waiting], failure: BaseException | None) -> None:
+    for future, *_ in batch:
+        if future.done():
+            continue
+        if failure is not None:
+            future.set_exception(failure)
+        else:
+            future.set_result(None)
 
 
 def _merge(old: dict[str, V], changes: Mapping[str, V | None]) -> dict[str, V]:
@@ -156,6 +149,8 @@ class Ledger:
         self._fd = -1
         self._size = 0
         self._limit = 0
+        #: the file may end within a line
+        self._torn = False
         self._encode = msgspec.json.Encoder().encode
 
     def load(self) -> None:
@@ -164,13 +159,26 @@ class Ledger:
         self.facts, self.skipped, self.generation = found.facts, found.skipped, found.generation + 1
 
     def open(self) -> None:
-        """Fold the file to what is known and keep it open for appending. Raises StorageFailed."""
+        """Fold the file to what is known and keep it open for appending.
+
+        Where it cannot be folded (a full disk) the file is appended to as it is, and ``trouble`` says why.
+
+        Raises:
+            StorageFailed: there is no ledger and none can be made.
+        """
         lines = [self._encode(Life(self.generation)), *map(self._encode, self.facts.values())]
         data = b"\n".join(lines) + b"\n"
-        atomic_write(self.path, data, mode=0o600, durable=False)
+        try:
+            atomic_write(self.path, data, mode=0o600, durable=False)
+            self._torn = False
+        except StorageFailed as error:
+            if not self.path.is_file():
+                raise
+            self.trouble = f"cannot fold the ledger: {error.message}"
+            self._torn = True
         self.close()
         self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        self._size = len(data)
+        self._size = os.fstat(self._fd).st_size
         self._limit = self._size * 2 + _FOLD_AFTER
 
     def close(self) -> None:
@@ -192,10 +200,13 @@ class Ledger:
         try:
             if self._size > self._limit:
                 self.open()
-            write_all(self._fd, line)
+            # What a refused write left of its line must not take the next one with it.
+            write_all(self._fd, b"\n" + line if self._torn else line)
+            self._torn = False
             self._size += len(line)
             self.trouble = ""
         except (OSError, StorageFailed) as error:
+            self._torn = True
             self.trouble = f"cannot write the ledger {self.path}: {error}"
 
     def forget(self, key: str) -> None:

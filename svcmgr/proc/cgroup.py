@@ -46,9 +46,12 @@ class Group:
 
         Children that it forked before stay where they are.
         """
-        self.create()
         with _saying(f"move pid {pid} into control group {self.path}"), _unless(errno.ESRCH):
-            _write(self.path / "cgroup.procs", str(pid))
+            try:
+                _write(self.path / "cgroup.procs", str(pid))
+            except FileNotFoundError:
+                self.path.mkdir(parents=True, exist_ok=True)
+                _write(self.path / "cgroup.procs", str(pid))
 
     def kill(self) -> None:
         """SIGKILL to everything in the group and in groups below it, atomic against fork; no group, no error."""

@@ -17,7 +17,7 @@ from typing import Protocol
 import attrs
 
 from svcmgr.clock import Clock
-from svcmgr.errors import Busy, NotPermitted, NotRunning, SvcmgrError
+from svcmgr.errors import Busy, NotPermitted, NotRunning
 from svcmgr.proc.identity import ExitStatus, Identity
 from svcmgr.proc.seam import Handle, Os
 from svcmgr.proc.spec import ProcSpec
@@ -62,12 +62,12 @@ class Listener(Protocol):
         """These survived SIGKILL until the deadline."""
         ...
 
-    def unfenced(self, error: SvcmgrError) -> None:
-        """The control group could not take the processes; they are found by session and marker as without one."""
-        ...
-
     def main_changed(self, identity: Identity) -> None:
         """Another process of the tree is the main process now."""
+        ...
+
+    def lingers(self) -> None:
+        """The main process has ended, and it takes longer than this moment until nothing of it lives."""
         ...
 
 
@@ -122,25 +122,6 @@ class Incarnation:
             self._remember()
         self._feed(Event.KILL if force else Event.STOP)
 
-    def fence_later(self, delay: float) -> None:
-        """Move what lives of the tree into its control group in ``delay`` seconds.
-
-        Moving a process makes the kernel wait for all of its processors (cgroups hold a lock against fork), which costs
-        about as much as the start itself; a while later nobody waits for it.
-        """
-        timer = asyncio.get_running_loop().call_later(delay, self._fence)
-        self._undo.append(timer.cancel)
-
-    def _fence(self) -> None:
-        cgroup = self._world.cgroup
-        if cgroup is None or not self.alive:
-            return
-        try:
-            for pid in (self.main.pid, *(who.pid for who in self.look())):
-                cgroup.attach(pid)
-        except SvcmgrError as error:
-            self._listener.unfenced(error)
-
     def signal(self, number: int) -> None:
         """Signal the main process. Raises NotRunning, NotPermitted."""
         if not self.alive or not self._world.os.send_signal(self.main, number):
@@ -189,6 +170,8 @@ class Incarnation:
         if self._status is None:
             self._await_status()
         self._survey()
+        if self.state is not State.GONE or self._status is None:
+            self._listener.lingers()
 
     def _forked_away(self) -> bool:
         """Follow a program that has forked its daemon: the one its pidfile names, else the oldest."""

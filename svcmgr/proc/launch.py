@@ -95,7 +95,7 @@ def open_log(spec: ProcSpec, who: Credentials) -> int:
         except FileNotFoundError:
             fd = os.open(spec.logfile, flags | os.O_CREAT, 0o640)
             if who.uid is not None or who.gid is not None:
-                os.fchown(fd, -1 if who.uid is None else who.uid, -1 if who.gid is None else who.gid)
+                _give_to(who, spec, fd)
     except OSError as error:
         hint = " (it is a symbolic link)" if error.errno == errno.ELOOP else ""
         raise _failed(spec, f"log file {spec.logfile}{hint}", error.errno) from error
@@ -106,6 +106,16 @@ def open_log(spec: ProcSpec, who: Credentials) -> int:
     # O_NONBLOCK was for open(2) alone; on a terminal it would also apply to everybody who shares it.
     os.set_blocking(fd, True)
     return fd
+
+
+def _give_to(who: Credentials, spec: ProcSpec, fd: int) -> None:
+    try:
+        os.fchown(fd, -1 if who.uid is None else who.uid, -1 if who.gid is None else who.gid)
+    except OSError as error:
+        os.close(fd)
+        if error.errno == errno.EPERM and os.geteuid() != 0:
+            raise _not_root(spec, errno.EPERM) from error
+        raise
 
 
 #: What Python ignores and every program expects at its default, as Popen restores them.
@@ -254,13 +264,18 @@ def _preparation(spec: ProcSpec, who: Credentials, report: int) -> Callable[[], 
     return prepare
 
 
+def _not_root(spec: ProcSpec, number: int) -> SpawnFailed:
+    who = " ".join(f"{what} {name}" for what, name in (("user", spec.user), ("group", spec.group)) if name is not None)
+    return _failed(spec, f"only root may become {who}", number)
+
+
 def _explain(spec: ProcSpec, error: OSError) -> SpawnFailed:
     number = error.errno or 0
     # Popen names the directory both for a failed chdir(2) and for a failed change of user.
     if error.filename is not None and os.fspath(error.filename) == os.fspath(spec.cwd):
         changes = spec.user is not None or spec.group is not None
         if number == errno.EPERM and changes and os.geteuid() != 0:
-            return _failed(spec, f"only root may become user {spec.user} group {spec.group}", number)
+            return _not_root(spec, number)
         return _failed(spec, f"working directory {spec.cwd}", number)
     program = _find(spec)
     if program is None:

@@ -75,7 +75,8 @@ def _gap(path: Path, count: int) -> int:
     return index - count
 
 
-def _prune(path: Path, keep: int) -> int:
+def prune(path: Path, keep: int) -> int:
+    """Remove pieces beyond ``keep``; returns how many bytes."""
     index, dropped = keep + 1, 0
     while size := _remove(piece(path, index)):
         dropped += size
@@ -106,7 +107,7 @@ def shift(path: Path, count: int, keep: int, checkpoint: Callable[[str], None]) 
     highest on, then the new ones from the highest on. So while the highest new one is there, old ones may have to
     move; when the lowest new one is gone, all is done.
     """
-    dropped = _prune(path, keep)
+    dropped = prune(path, keep)
     if not new_piece(path, 1).exists():
         return dropped
     if new_piece(path, count).exists():

@@ -220,10 +220,13 @@ def follow(
         }
         ready = list(followers)
         while followers:
+            more = False
             for path in ready:
-                while data := followers[path].read():
+                if data := followers[path].read():
+                    more = True
                     yield path, data
-            ready = _wait_any(followers)
+            # In turn, so that a flood in one log does not hide the others.
+            ready = list(followers) if more else _wait_any(followers)
 
 
 def _wait_any(followers: Mapping[str, Follower]) -> list[str]:

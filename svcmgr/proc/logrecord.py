@@ -92,6 +92,15 @@ def load(fd: int, path: Path) -> Record:
     return decode(rest) if inode == b"%d" % os.fstat(fd).st_ino else Record()
 
 
+def at_rest(path: Path) -> bool:
+    """Whether no rotation of this log was interrupted; a quick look by name, False when in doubt."""
+    try:
+        record = decode(os.getxattr(path, ATTRIBUTE))
+    except OSError as error:
+        return (error.errno == errno.ENODATA or error.errno in _NO_ATTRIBUTES) and not beside(path).exists()
+    return record == Record(record.base)
+
+
 def store(fd: int, path: Path, record: Record) -> None:
     """Replace the record. Raises OSError or StorageFailed; the old record is then intact."""
     try:

@@ -22,6 +22,7 @@ import attrs
 
 from svcmgr.clock import Clock
 from svcmgr.errors import StorageFailed, SvcmgrError
+from svcmgr.proc import logrecord
 from svcmgr.proc.lognotices import LogNotices
 from svcmgr.proc.rotate import Rotation, Rotator
 
@@ -217,8 +218,6 @@ class LogKeeper:
                 yield log, error
 
     def _rotate(self, log: _Log) -> Rotation | None:
-        if log.fresh:
-            self._rotator.recover(log.path, log.keep)
         return self._rotator.rotate(log.path, log.max_bytes, log.keep)
 
     def _settle(self, log: _Log, outcome: Rotation | SvcmgrError | None) -> None:
@@ -226,7 +225,7 @@ class LogKeeper:
         if isinstance(outcome, SvcmgrError):
             self._failed(log, outcome)
             return
-        log.fresh, log.pause, log.trouble = False, 0.0, None
+        log.pause, log.trouble = 0.0, None
         if outcome is not None:
             self._statistics.rotations += 1
             self._statistics.lossy += outcome.lossy
@@ -248,7 +247,9 @@ class LogKeeper:
         if size is None:
             self._vanished(log)
             return False
-        return log.fresh or log.retry_at is not None or size > log.max_bytes
+        interrupted = log.fresh and not logrecord.at_rest(log.path)
+        log.fresh = False
+        return interrupted or log.retry_at is not None or size > log.max_bytes
 
     def _vanished(self, log: _Log) -> None:
         log.retry_at = None

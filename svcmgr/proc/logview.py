@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import os
 import select
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -68,16 +69,19 @@ class LogView:
     def reopen(self) -> bool:
         """Open what is at the path now. Returns whether that is another file than before.
 
+        A log that is not there, or that is not a regular file, is empty and no error.
+
         Raises:
-            NotPermitted, StorageFailed: the log cannot be opened. A log that is not there is empty, not an error.
+            NotPermitted, StorageFailed: the log cannot be opened.
         """
-        try:
-            live = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise _unreadable(self.path, error) from error
-        if self._live >= 0 and os.path.samestat(os.fstat(live), os.fstat(self._live)):
+        with _saying(self.path):
+            try:
+                live = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+            except FileNotFoundError:
+                return False
+        status = os.fstat(live)
+        known = self._live >= 0 and os.path.samestat(status, os.fstat(self._live))
+        if known or not stat.S_ISREG(status.st_mode):
             os.close(live)
             return False
         self.close()
@@ -98,17 +102,31 @@ class LogView:
         return self._live >= 0 and os.path.samestat(status, os.fstat(self._live))
 
     def bounds(self) -> tuple[int, int]:
-        """Positions of the oldest byte kept and of the end; (0, 0) for a log that is not there."""
-        return (0, 0) if self._live < 0 else self._steady(self._bounds)
+        """Positions of the oldest byte kept and of the end; (0, 0) for a log that is not there.
+
+        Raises:
+            NotPermitted, StorageFailed: a piece cannot be seen.
+        """
+        if self._live < 0:
+            return 0, 0
+        with _saying(self.path):
+            return self._steady(self._bounds)
 
     def read(self, position: int, size: int) -> tuple[int, bytes]:
         """At most ``size`` bytes at ``position``, and the position they are really at.
 
         That one is higher than asked for when retention has removed what was there. Empty bytes mean the end.
         A read ends at the border of a piece, so fewer bytes than ``size`` are not the end.
+
+        Raises:
+            NotPermitted, StorageFailed: the live file or a piece cannot be read.
         """
         if self._live < 0:
             return position, b""
+        with _saying(self.path):
+            return self._read(position, size)
+
+    def _read(self, position: int, size: int) -> tuple[int, bytes]:
         if not self._piece_start <= position < self._piece_end:
             data = self._steady(lambda extent: self._read_live(extent, position, size))
             if data is not None:
@@ -212,9 +230,14 @@ def _open_quietly(path: Path) -> int:
         return -1
 
 
-def _unreadable(path: Path, error: OSError) -> SvcmgrError:
-    kind = NotPermitted if isinstance(error, PermissionError) else StorageFailed
-    return kind(f"cannot read {path}: {error.strerror} (errno {error.errno})", path=str(path), errno=error.errno)
+@contextlib.contextmanager
+def _saying(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        kind: type[SvcmgrError] = NotPermitted if isinstance(error, PermissionError) else StorageFailed
+        text = f"cannot read {path}: {error.strerror} (errno {error.errno})"
+        raise kind(text, path=str(path), errno=error.errno) from error
 
 
 def pause(seconds: float) -> None:

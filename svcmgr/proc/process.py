@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 
 from svcmgr.clock import Clock
-from svcmgr.errors import BadInput, Busy, NotRunning, SvcmgrError
+from svcmgr.errors import BadInput, Busy, NotRunning
 from svcmgr.proc.identity import ExitStatus, Identity
 from svcmgr.proc.incarnation import Cgroup, Incarnation, World
 from svcmgr.proc.seam import Handle, Os
@@ -28,17 +28,15 @@ class Hooks:
 
     Args:
         on_main: told of a new main process of the running incarnation (it forked, or adopt_main was called).
+        on_lingers: told that the main process has ended while something of its tree still lives.
         on_unkillable: told of the pids that outlived SIGKILL and the deadline after it.
-        on_trouble: told of what could not be done for it, while it goes on.
         cgroups: gives the control group at a path; used when the spec names one.
-        fence_after_s: seconds after its start at which it is moved there; 0 moves it before anything else happens.
     """
 
     on_main: Callable[[Process, Identity], None] | None = None
     on_unkillable: Callable[[Process, tuple[int, ...]], None] | None = None
-    on_trouble: Callable[[Process, SvcmgrError], None] | None = None
+    on_lingers: Callable[[Process], None] | None = None
     cgroups: Callable[[Path], Cgroup] | None = None
-    fence_after_s: float = 0.0
 
 
 class Process:
@@ -127,7 +125,7 @@ class Process:
         cgroup = self._cgroup(spec)
         handle = self._os.spawn(spec)
         try:
-            if cgroup is not None and not self._hooks.fence_after_s:
+            if cgroup is not None:
                 cgroup.attach(handle.pid)
             self._os.write_pidfile(spec, handle.pid)
         except BaseException:
@@ -213,23 +211,21 @@ class Process:
         if self._hooks.on_unkillable is not None:
             self._hooks.on_unkillable(self, pids)
 
-    def unfenced(self, error: SvcmgrError) -> None:
-        """For the incarnation only."""
-        if self._hooks.on_trouble is not None:
-            self._hooks.on_trouble(self, error)
-
     def main_changed(self, identity: Identity) -> None:
         """For the incarnation only."""
         if self._hooks.on_main is not None:
             self._hooks.on_main(self, identity)
+
+    def lingers(self) -> None:
+        """For the incarnation only."""
+        if self._hooks.on_lingers is not None:
+            self._hooks.on_lingers(self)
 
     # --- inside --------------------------------------------------------------------------------
 
     def _begin(self, spec: ProcSpec, handle: Handle, tree: Tree, cgroup: Cgroup | None) -> None:
         self.since = self._clock.monotonic()
         self._run = Incarnation(spec, handle, tree, World(self._os, self._clock, cgroup), self)
-        if cgroup is not None and self._hooks.fence_after_s:
-            self._run.fence_later(self._hooks.fence_after_s)
 
     def _cgroup(self, spec: ProcSpec) -> Cgroup | None:
         if spec.cgroup is None or self._hooks.cgroups is None:

@@ -19,7 +19,7 @@ _CHUNK = 1 << 16
 def _read(path: str, limit: int) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        data = os.read(fd, _CHUNK)
+        data = os.read(fd, min(limit, _CHUNK))
         if limit <= _CHUNK or not data:
             return data
         # Files of /proc give a page or so at a time; only an empty read is their end.

@@ -22,6 +22,7 @@ written between the last read and ftruncate(2) is lost there, and every result s
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -36,6 +37,7 @@ from svcmgr.proc.logplan import Cut, plan
 from svcmgr.proc.logrecord import Record
 from svcmgr.proc.logview import pause
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: The end of the file that is left to be written out when it moves, and the rounds that come this near to the end.
 _NEWEST = 1 << 20
 _FLUSHES = 3
@@ -92,15 +94,23 @@ class Rotator:
             if not _regular(live):
                 return None
             dropped = self._finish(live, path, keep)
+            if os.fstat(live).st_size <= max_bytes:
+                return None
             lossy = self.lossy(path)
             block = 0 if lossy else os.fstatvfs(live).f_bsize
             cut = plan(os.fstat(live).st_size, max_bytes, keep, block)
             if cut is None:
                 return None
-            cut = self._copy(live, path, cut, lossy)
-            self._checkpoint("noted")
+            try:
+                cut = self._copy(live, path, cut, lossy)
+            except OSError as error:
+                if lossy or not cut.discarded or error.errno not in _FULL:
+                    raise
+                # Old pieces and the discarded head are beyond what may be kept: that they go makes room.
+                dropped += logpieces.prune(path, 0)
+                cut = self._copy(live, path, Cut(cut.discarded, (), cut.discarded), lossy)
             dropped += cut.discarded + self._finish(live, path, keep)
-            return Rotation(len(cut.ranges), cut.cut, dropped, lossy)
+            return Rotation(len(cut.ranges), cut.cut - cut.discarded, dropped, lossy)
 
     def recover(self, path: Path, keep: int) -> bool:
         """Finish a rotation that was killed half way. Returns whether there was one. Raises as :meth:`rotate`."""
@@ -127,7 +137,7 @@ class Rotator:
             self._checkpoint("copied")
             step = logrecord.SHIFT_TRUNCATE if lossy else logrecord.SHIFT
             last = cut.ranges[-1][2] if cut.ranges else 0
-            logrecord.store(live, path, Record(base, step, cut.cut, len(cut.ranges), last))
+            self._store(live, path, Record(base, step, cut.cut, len(cut.ranges), last))
         except (OSError, StorageFailed):
             logpieces.remove_new(path, len(cut.ranges))
             with contextlib.suppress(OSError, StorageFailed):  # it only says what to clean up

@@ -71,6 +71,8 @@ class Answers:
         self.conn: Connection | None = None
         self.incarnation = 0
         self.restarts = 0
+        #: how often it became ready
+        self.readied = 0
         self.reason = ""
         self.told = ""
         self.last_exit: LastExit | None = None

@@ -215,6 +215,7 @@ class Flow(Answers):
         if self.state is not State.STARTING or not self.alive:
             return
         self.feed(Ev.READY)
+        self.readied += 1
         after = round(self.seams.clock.monotonic() - self.started, 3)
         self.seams.listener.emit(events.BecameReady(self.key, self._pid, after))
 

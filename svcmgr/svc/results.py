@@ -77,6 +77,7 @@ class Waiter:
 
 def judge_start(service: Service, hopeless: Callable[[], str], word: str = "started") -> Judge:
     """Judge of a start. ``hopeless()`` says why waiting is in vain, or ""."""
+    before = service.readied
 
     def look() -> Result | None:
         state = service.state
@@ -85,6 +86,8 @@ def judge_start(service: Service, hopeless: Callable[[], str], word: str = "star
             return Result(service.key, word, pid=pid, text=service.told)
         if state in (State.BACKOFF, State.FAILED):
             return _failed(service, service.reason)
+        if state is State.DOWN and service.goal is not Goal.DOWN and service.readied > before:
+            return Result(service.key, word, text=service.reason)  # it was ready, did its work and ended
         if state is State.DOWN:
             why = "it was stopped meanwhile" if service.goal is Goal.DOWN else f"{service.reason} before it was ready"
             return _failed(service, why)

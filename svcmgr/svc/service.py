@@ -23,9 +23,6 @@ from svcmgr.svc.lifecycle import ACTIVE, Ev, Goal, State
 from svcmgr.svc.readying import Readying
 from svcmgr.svc.spec import ServiceSpec
 
-#: When a new process is moved into its control group, in seconds: soon, but not while somebody waits for its start.
-_FENCE_AFTER_S = 0.5
-
 
 class Service(Flow):
     """Base of all service kinds. Subclass it, set the facts, give the answers; see docs/daemons.md."""
@@ -42,10 +39,9 @@ class Service(Flow):
             on_exit=lambda _, status: post(lambda: self._exited(status)),
             hooks=Hooks(
                 on_main=lambda _, identity: post(lambda: self._main_moved(identity)),
+                on_lingers=lambda _: post(self.changed),
                 on_unkillable=lambda _, pids: post(lambda: self._survived(pids)),
-                on_trouble=lambda _, error: self.seams.listener.emit(events.Troubled(self.key, error.message)),
                 cgroups=Group,
-                fence_after_s=_FENCE_AFTER_S,
             ),
         )
         self.readying = Readying(self)

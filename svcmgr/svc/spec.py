@@ -8,6 +8,7 @@ knows whether a process it finds was started from the definition it has.
 from __future__ import annotations
 
 import enum
+import functools
 import hashlib
 import shlex
 from collections.abc import Mapping
@@ -147,7 +148,7 @@ class ServiceSpec:
     hang_timeout: float = 0.0
     log_max_bytes: int = 10 * 1024 * 1024
     log_keep: int = 5
-    cgroup: bool = True
+    cgroup: bool = False
     options: Mapping[str, Any] = attrs.field(factory=dict)
     source: Path | None = attrs.field(default=None, eq=False)
 
@@ -156,7 +157,7 @@ class ServiceSpec:
         """The part of the key behind ``@``, if any."""
         return self.key.partition("@")[2] or None
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """16 hex digits over all fields that need a new process to take effect.
 

@@ -25,7 +25,7 @@ from svcmgr.svc.results import Judge, Result, Waiter
 from svcmgr.svc.service import Service
 
 #: How long the queue is carried out before others get the loop, in seconds: what a status call may wait.
-_SLICE_S = 0.002
+_SLICE_S = 0.004
 
 #: Who waits for a service in one of these waits in vain.
 _RESTING = (State.DOWN, State.BACKOFF, State.FAILED)

@@ -282,7 +282,7 @@ def test_foreign_lines_are_skipped_and_counted(tmp_path: Path, ledger: Ledger) -
         file.write(b'{"generation": "many"}\n\n{"key": "c", "pid": 3, "later": true}\n')
     found = again(tmp_path)
     assert set(found.facts) == {"a", "c"}
-    assert found.skipped == 9
+    assert found.skipped == 8  # an empty line is nothing
     found.open()
     assert again(tmp_path).skipped == 0
     found.close()

@@ -31,6 +31,9 @@ from svcmgr.proc import procfs
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable
 CLOCKD = [PYTHON, "-m", "svcmgr.services", "examples.clockd:Clockd"]
+#: Run as user nobody, who may read everything (the interpreter of the tests may be in somebody's home) and no more.
+_READS = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
+AS_NOBODY = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", *_READS]
 #: In the environment of everything that a test starts, so that it is found again.
 MARK = "TESTS_KIT_ROOT"
 DEADLINE_S = 15.0
@@ -193,9 +196,11 @@ class Root:
         path.write_text(tomli_w.dumps({"command": command, **keys}))
         return path
 
-    def add(self, name: str, command: list[str], *, start: bool = False, **keys: Any) -> dict[str, Any]:
+    def add(
+        self, name: str, command: list[str], *, start: bool = False, replace: bool = False, **keys: Any
+    ) -> dict[str, Any]:
         """Define a service by way of svcmgrd; its outcome. It must have gone well."""
-        reply = self.call("add", name=name, definition={"command": command, **keys}, start=start)
+        reply = self.call("add", name=name, definition={"command": command, **keys}, start=start, replace=replace)
         (outcome,) = reply["outcomes"]
         assert outcome.get("ok", True), outcome
         return dict(outcome)
@@ -310,6 +315,7 @@ class Root:
                     stream.close()
             if (reader := getattr(child, "ready", None)) is not None:
                 os.close(reader)
+        self._children.clear()
         until(lambda: not any(alive(pid) for pid in left), "the end of what was left")
         return [f"{pid} {found}" for pid, found in left.items()]
 

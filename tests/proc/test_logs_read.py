@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from svcmgr.errors import NotPermitted, StorageFailed
-from svcmgr.proc import inotify, logread, logrecord, logview
+from svcmgr.proc import inotify, logrecord, logview
 from svcmgr.proc.logread import Follower, follow, read_pieces, tail, tail_and_position
 from tests.kit.logs import append, lossless_dir, numbered, rotator
 
@@ -92,6 +92,23 @@ def test_a_log_that_is_not_ours_to_read(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(NotPermitted, match=r"^cannot read .*: Permission denied \(errno 13\)"):
         tail(tmp_path / "a.log", 5)
+
+
+def test_a_piece_that_cannot_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = in_pieces(tmp_path / "a.log", b"a\n", b"b\n")
+
+    def broken(*args: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "pread", broken)
+    with pytest.raises(StorageFailed, match=r"^cannot read .*a\.log: Input/output error \(errno 5\)"):
+        tail(path, 5)
+
+
+def test_a_device_is_an_empty_log() -> None:
+    assert tail("/dev/zero", 5) == b""
+    with Follower("/dev/zero") as follower:
+        assert follower.read() == b""
 
 
 def test_reading_imports_neither_asyncio_nor_attrs() -> None:
@@ -238,5 +255,15 @@ def test_follow_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notices
     news.close()
 
 
-def test_constants_are_sane() -> None:
-    assert logread.TAIL_LIMIT > logview.CHUNK
+def test_a_flood_in_one_log_does_not_hide_the_others(tmp_path: Path) -> None:
+    flood, quiet = tmp_path / "flood.log", tmp_path / "quiet.log"
+    flood.write_bytes(b"")
+    quiet.write_bytes(b"")
+    news = follow([flood, quiet], positions={str(flood): 0, str(quiet): 0})
+    append(quiet, b"hello\n")
+    for turn in range(10):
+        append(flood, b"more\n")
+        if next(news) == (str(quiet), b"hello\n"):
+            assert turn <= 1
+            return
+    raise AssertionError("the quiet log was never read")

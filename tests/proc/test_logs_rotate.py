@@ -116,6 +116,30 @@ def test_a_full_disk_leaves_every_byte_and_the_next_try_succeeds(
     assert not list(path.parent.glob(".a.log.new*")), "no files of work stay behind"
 
 
+def test_a_full_disk_is_relieved_by_what_retention_would_drop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = lossless_dir(tmp_path) / "a.log"
+    maker = rotator(True)
+    append(path, bytes(2 * LIMIT))
+    maker.rotate(path, LIMIT, 3)
+
+    def fail(*args: object) -> None:
+        raise full()
+
+    monkeypatch.setattr(logpieces, "copy_range", fail)
+    written = numbered(0, 10 * LIMIT // 64)
+    append(path, written)
+    # 11 blocks of LIMIT in the live file: 10 are to be cut, of which 3 may be kept.
+    done = maker.rotate(path, LIMIT, 3)
+    assert done is not None
+    assert (done.pieces, done.moved, done.dropped) == (0, 0, 8 * LIMIT)
+    assert on_disk(path) == b"".join(logread.read_pieces(path)) == written[-4 * LIMIT :]
+    with logread.LogView(path) as view:
+        assert view.bounds() == (8 * LIMIT, 12 * LIMIT)
+    with pytest.raises(StorageFailed):
+        maker.rotate(path, LIMIT, 3)
+    assert on_disk(path) == written[-4 * LIMIT :]
+
+
 def test_a_copy_that_stops_half_way_leaves_no_file_of_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = lossless_dir(tmp_path) / "a.log"
     append(path, bytes(5 * LIMIT))

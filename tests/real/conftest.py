@@ -41,3 +41,16 @@ def root(bare: Root) -> Root:
     """A root that svcmgrd serves."""
     bare.up()
     return bare
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
+    """A served root for all tests of a file that leave it as they found it."""
+    path = tmp_path_factory.mktemp("shared")
+    (path / "scratch").mkdir()
+    root = Root(path / "r", path / "scratch")
+    try:
+        root.up()
+        yield root
+    finally:
+        root.finish()

@@ -115,7 +115,7 @@ def test_any_text_is_a_rule_or_refused(text: str) -> None:
 
 #: One other value for every field.
 OTHER: dict[str, Any] = {
-    "cgroup": False,
+    "cgroup": True,
     "kind": "daemon",
     "command": ("/bin/false",),
     "description": "else",
