@@ -48,7 +48,7 @@ class Supervisor:
         self._queue: deque[Callable[[], None]] = deque()
         self._busy = False
         self._dirty: dict[str, None] = {}
-        self._waiters: set[Waiter] = set()
+        self._waiters: dict[Waiter, None] = {}  # a dict for its order: who came first is answered first
         self._event_waiters: set[asyncio.Future[None]] = set()
         self._group = asyncio.TaskGroup()
 
@@ -304,7 +304,7 @@ class Supervisor:
     async def results(self, judges: Mapping[str, Judge], timeout_s: float) -> dict[str, Result]:
         """Wait until every judge has spoken, at most ``timeout_s``; then the rest get what ``Judge.late`` says."""
         waiter = Waiter(dict(judges))
-        self._waiters.add(waiter)
+        self._waiters[waiter] = None
         try:
             async with asyncio.timeout(timeout_s):
                 while waiter.look():
@@ -312,7 +312,7 @@ class Supervisor:
         except TimeoutError:
             waiter.give_up()
         finally:
-            self._waiters.discard(waiter)
+            self._waiters.pop(waiter, None)
         return waiter.results
 
     async def next_event(self) -> None:
