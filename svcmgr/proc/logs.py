@@ -27,7 +27,7 @@ from svcmgr.proc.lognotices import LogNotices
 from svcmgr.proc.rotate import Rotation, Rotator
 
 #: Seconds from the first write to the look at the size. See benchmarks/log_throughput.py for what it costs writers.
-CHECK_DELAY = 0.5
+CHECK_DELAY = 1.0
 #: First and longest pause before a failed rotation is tried again, in seconds.
 RETRY_FIRST = 1.0
 RETRY_MAX = 60.0
