@@ -9,6 +9,7 @@ the old intent in force and every daemon untouched.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterable
 
 from svcmgr.errors import AlreadyExists, BadDefinition, BadInput, SvcmgrError
@@ -73,12 +74,7 @@ class Commander:
 
     def _start_judge(self, key: str, word: str) -> Judge:
         service = self.supervisor.find(key)
-
-        def hopeless() -> str:
-            why, lost = self.supervisor.held(service)
-            return why if lost else ""
-
-        return judge_start(service, hopeless, word)
+        return judge_start(service, functools.partial(self.supervisor.hopeless, service), word)
 
     async def stop(self, keys: list[str], timeout_s: float) -> list[wire.Outcome]:
         """Goal DOWN for ``keys`` and all that require them."""
@@ -134,7 +130,7 @@ class Commander:
         if old is not None and old.spec.kind != spec.kind and (old.alive or old.state in ACTIVE):
             raise BadDefinition(f"cannot change the kind of {key} while it runs; stop it first")
         fresh = self.make(spec)
-        self.supervisor.regraph({key: fresh})  # refuses a cycle before anything is written
+        self.supervisor.graph_with({key: fresh})  # refuses a cycle before anything is written
         if old is None and not request.start:
             # Within this boot of the host only a start starts it, also when svcmgrd is replaced; the next boot may.
             await self.store.commit({key: Goal.DOWN.value})

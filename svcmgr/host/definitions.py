@@ -209,7 +209,8 @@ def _backoff(d: Definition) -> BackoffSpec:
             period=base.period if d.restart_period is None else d.restart_period,
         )
     except BadInput as error:
-        error.details["key"] = f"restart_{error.details['field']}"
+        field = "delay_max" if d.restart_delay is None and error.details["field"] == "delay" else error.details["field"]
+        error.details["key"] = f"restart_{field}"
         raise
 
 

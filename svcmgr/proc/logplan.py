@@ -17,12 +17,13 @@ class Cut:
 
 
 def plan(size: int, max_bytes: int, keep: int, block: int) -> Cut | None:
-    """Which part of a file of ``size`` bytes to move where; None when there is nothing to do.
+    """Which part of a file of ``size`` bytes to move where; None when there is nothing to do (always so
+    with ``max_bytes`` 0).
 
     ``block`` > 0: lengths are multiples of it and at least one byte stays (what a collapse asks for). 0: all of the
     file goes, in pieces of equal length that may be a quarter over ``max_bytes`` rather than leave a tiny one.
     """
-    if size <= max_bytes:
+    if not 0 < max_bytes < size:
         return None
     if block:
         length = max(block, max_bytes // block * block)

@@ -27,7 +27,7 @@ from svcmgr.proc.lognotices import LogNotices
 from svcmgr.proc.rotate import Rotation, Rotator
 
 #: Seconds from the first write to the look at the size. See benchmarks/log_throughput.py for what it costs writers.
-CHECK_DELAY = 0.5
+CHECK_DELAY = 1.0
 #: First and longest pause before a failed rotation is tried again, in seconds.
 RETRY_FIRST = 1.0
 RETRY_MAX = 60.0
@@ -107,7 +107,8 @@ class LogKeeper:
         """Keep ``path`` at about ``max_bytes`` with at most ``keep`` older pieces of that size.
 
         The file may come into being later. What is not a regular file, for example /dev/null, is left alone. An
-        interrupted rotation is finished first. Again for the same key: the new numbers hold.
+        interrupted rotation is finished first. Again for the same key: the new numbers hold. ``max_bytes`` 0: never
+        rotate.
         """
         self.unwatch(key)
         self._logs[key] = _Log(key, path, max_bytes, keep)
@@ -249,7 +250,7 @@ class LogKeeper:
             return False
         interrupted = log.fresh and not logrecord.at_rest(log.path)
         log.fresh = False
-        return interrupted or log.retry_at is not None or size > log.max_bytes
+        return interrupted or log.retry_at is not None or 0 < log.max_bytes < size
 
     def _vanished(self, log: _Log) -> None:
         log.retry_at = None
@@ -261,6 +262,8 @@ class LogKeeper:
 
     def _arm(self, log: _Log) -> None:
         """Ask for one event at the next write, then look once more: what came before gives no event."""
+        if not log.max_bytes:
+            return
         if self._notices is None:
             log.retry_at = self._clock.monotonic() + RETRY_MAX
             return

@@ -83,7 +83,8 @@ class Rotator:
     def rotate(self, path: Path, max_bytes: int, keep: int) -> Rotation | None:
         """Rotate if the live file is over ``max_bytes``, and keep at most ``keep`` pieces of that size.
 
-        A rotation that was interrupted is finished first. None when there was nothing to do.
+        A rotation that was interrupted is finished first. None when there was nothing to do (always so with
+        ``max_bytes`` 0).
 
         Raises:
             StorageFailed: the file system refused (full, read-only, gone). The live log is untouched, or the rotation
@@ -94,7 +95,7 @@ class Rotator:
             if not _regular(live):
                 return None
             dropped = self._finish(live, path, keep)
-            if os.fstat(live).st_size <= max_bytes:
+            if not 0 < max_bytes < os.fstat(live).st_size:
                 return None
             lossy = self.lossy(path)
             block = 0 if lossy else os.fstatvfs(live).f_bsize

@@ -48,7 +48,7 @@ class BackoffSpec:
                 raise BadInput(f"cannot use restart {name} {value}: give seconds between 0 and 86400", field=name)
         if self.delay > self.delay_max:
             raise BadInput(
-                f"cannot use restart delay {self.delay}: it is over the maximum of {self.delay_max}", field="delay_max"
+                f"cannot use restart delay {self.delay}: it is over the maximum of {self.delay_max}", field="delay"
             )
         if not 0 <= self.intensity <= 10000:
             raise BadInput(

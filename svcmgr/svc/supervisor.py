@@ -27,6 +27,9 @@ from svcmgr.svc.service import Service
 #: How long the queue is carried out before others get the loop, in seconds: what a status call may wait.
 _SLICE_S = 0.004
 
+#: Who waits for a service in one of these waits in vain.
+_RESTING = (State.DOWN, State.BACKOFF, State.FAILED)
+
 Sink = Callable[[events.Stamped], None]
 
 
@@ -45,7 +48,7 @@ class Supervisor:
         self._queue: deque[Callable[[], None]] = deque()
         self._busy = False
         self._dirty: dict[str, None] = {}
-        self._waiters: set[Waiter] = set()
+        self._waiters: dict[Waiter, None] = {}  # a dict for its order: who came first is answered first
         self._event_waiters: set[asyncio.Future[None]] = set()
         self._group = asyncio.TaskGroup()
 
@@ -128,8 +131,11 @@ class Supervisor:
 
     def regraph(self, extra: Mapping[str, Service] | None = None) -> None:
         """Take the order from the services as they are now. Raises DependencyCycle, which changes nothing."""
-        services = {**self.services, **(extra or {})}
-        self.graph = Graph({key: service.spec.links for key, service in services.items()})
+        self.graph = self.graph_with(extra or {})
+
+    def graph_with(self, extra: Mapping[str, Service]) -> Graph:
+        """The order there would be with ``extra``; keeps the one there is. Raises DependencyCycle."""
+        return Graph({key: service.spec.links for key, service in {**self.services, **extra}.items()})
 
     def take(self, services: Mapping[str, Service]) -> None:
         """Own all of these at once, quietly: what a boot does. Raises DependencyCycle."""
@@ -167,12 +173,13 @@ class Supervisor:
 
     def want(self, keys: Iterable[str], goal: Goal, by: str = "") -> None:
         """Set goals in memory; the caller has made them durable before."""
-        for key in keys:
-            service = self.services.get(key)
-            if service is not None and service.goal is not goal:
-                service.lifecycle.goal = goal
-                self.emit(events.GoalSet(key, goal.value, by))
-                self.changed(key)
+        found = (self.services.get(key) for key in keys)
+        moved = [service for service in found if service is not None and service.goal is not goal]
+        for service in moved:  # all of them before anybody looks: the order of stops depends on the goals of others
+            service.lifecycle.goal = goal
+        for service in moved:
+            self.emit(events.GoalSet(service.key, goal.value, by))
+            self.changed(service.key)
 
     async def start(self, keys: Iterable[str]) -> dict[str, SvcmgrError]:
         """Start what has goal UP among ``keys``, in order; those that must wait are held. Errors by key."""
@@ -242,6 +249,21 @@ class Supervisor:
                 waits.append(other)
         return ("waits for " + ", ".join(dict.fromkeys(waits)) if waits else ""), False
 
+    def hopeless(self, service: Service) -> str:
+        """Why waiting for a start of ``service`` is in vain as things stand, however far down, or ""."""
+        stack, seen = [service], {service.key}
+        while stack:
+            one = stack.pop()
+            why, lost = self.held(one)
+            if lost:
+                return why if one is service else f"waits for {one.key}, which {why}"
+            for other in one.spec.links.requires:
+                found = self.services.get(other)
+                if found is not None and found.state is State.WAITING and other not in seen:
+                    seen.add(other)
+                    stack.append(found)
+        return ""
+
     def _reconcile(self, service: Service) -> None:
         if service.goal is Goal.UP:
             held, _ = self.held(service) if service.state is State.WAITING else ("", False)
@@ -261,15 +283,28 @@ class Supervisor:
                 if service is not None and service.state is not State.DOWN:
                     self._run_one(functools.partial(self._reconcile, service))
                     touched[other] = None
+        touched.update(dict.fromkeys(self._behind(keys)))
         for waiter in self._waiters:
             waiter.touch(touched)
+
+    def _behind(self, keys: Iterable[str]) -> set[str]:
+        """Those whose wait became hopeless because one of ``keys`` does not run any more, also through others."""
+        stack = [k for k in keys if self._waiters and (k not in self.services or self.services[k].state in _RESTING)]
+        found: set[str] = set()
+        while stack:
+            for other in self.graph.followers(stack.pop()):
+                service = self.services.get(other)
+                if service is not None and service.state is State.WAITING and other not in found:
+                    found.add(other)
+                    stack.append(other)
+        return found
 
     # --- waiting -----------------------------------------------------------------------------------------
 
     async def results(self, judges: Mapping[str, Judge], timeout_s: float) -> dict[str, Result]:
         """Wait until every judge has spoken, at most ``timeout_s``; then the rest get what ``Judge.late`` says."""
         waiter = Waiter(dict(judges))
-        self._waiters.add(waiter)
+        self._waiters[waiter] = None
         try:
             async with asyncio.timeout(timeout_s):
                 while waiter.look():
@@ -277,7 +312,7 @@ class Supervisor:
         except TimeoutError:
             waiter.give_up()
         finally:
-            self._waiters.discard(waiter)
+            self._waiters.pop(waiter, None)
         return waiter.results
 
     async def next_event(self) -> None:

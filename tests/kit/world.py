@@ -174,13 +174,13 @@ class World:
     async def _results(
         self, keys: tuple[str, ...], errors: Mapping[str, Any], timeout_s: float, word: str = "started"
     ) -> dict[str, Result]:
-        judges = {k: judge_start(self[k], functools.partial(self._hopeless, k), word) for k in keys if k not in errors}
+        judges = {
+            k: judge_start(self[k], functools.partial(self.supervisor.hopeless, self[k]), word)
+            for k in keys
+            if k not in errors
+        }
         results = await self.supervisor.results(judges, timeout_s)
         return results | {k: Result(k, "failed", ok=False, text=e.message, code=e.code) for k, e in errors.items()}
-
-    def _hopeless(self, key: str) -> str:
-        why, lost = self.supervisor.held(self[key])
-        return why if lost else ""
 
     # --- looking -----------------------------------------------------------------------------------
 

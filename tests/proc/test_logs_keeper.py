@@ -243,13 +243,28 @@ def test_a_directory_that_is_missing_is_reported_and_looked_for(tmp_path: Path) 
 
 def test_devices_are_neither_watched_nor_reported() -> None:
     async def body(keeper: LogKeeper, events: list[LogEvent]) -> None:
-        keeper.watch("null", Path("/dev/null"), 0, 3)
+        keeper.watch("null", Path("/dev/null"), 1, 3)
         await work(keeper, 1)
         Path("/dev/null").write_bytes(b"x")
         await asyncio.sleep(10)
         assert keeper.statistics().wakeups == 1
 
     assert keeping(body) == []
+
+
+def test_a_limit_of_0_never_rotates_nor_wakes(tmp_path: Path) -> None:
+    path = lossless_dir(tmp_path) / "a.log"
+    append(path, numbered(0, 300))
+
+    async def body(keeper: LogKeeper, events: list[LogEvent]) -> None:
+        keeper.watch("a", path, 0, 3)
+        await work(keeper, 1)
+        append(path, numbered(300, 300))
+        await asyncio.sleep(100)
+        assert keeper.statistics().wakeups == 1
+
+    assert keeping(body) == []
+    assert path.read_bytes() == numbered(0, 600)
 
 
 def test_unwatch_forgets_and_watch_again_takes_the_new_numbers(tmp_path: Path) -> None:

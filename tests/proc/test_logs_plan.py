@@ -14,6 +14,8 @@ K = 4096
     [
         (0, 100, 3, K, None),
         (100, 100, 3, K, None),
+        (1 << 40, 0, 3, K, None),
+        (1 << 40, 0, 3, 0, None),
         # Over the limit, but a collapse must leave at least one byte.
         (2 * K, K, 3, K, Cut(K, ((1, 0, K),), 0)),
         (K + 1, K, 3, K, Cut(K, ((1, 0, K),), 0)),

@@ -193,7 +193,7 @@ def test_a_missing_log_says_so(tmp_path: Path) -> None:
 
 
 def test_a_device_is_left_alone() -> None:
-    assert rotator(True).rotate(Path("/dev/null"), 0, 5) is None
+    assert rotator(True).rotate(Path("/dev/null"), 1, 5) is None
 
 
 def test_a_piece_that_was_removed_by_hand_costs_only_itself(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ async def test_a_cancelled_command_is_forgotten(tmp_path: Path) -> None:
         await advance(1)
         starting.cancel()
         await advance(1)
-        assert world.supervisor._waiters == set()
+        assert world.supervisor._waiters == {}
         await advance(5)
         assert world["web"].state is State.RUNNING
 

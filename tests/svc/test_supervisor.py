@@ -367,6 +367,35 @@ async def test_a_requirement_that_fails_is_told_at_once_and_waited_for(tmp_path:
 
 
 @virtual
+async def test_a_failure_further_down_is_told_at_once_too(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.define("db", Program(exits_after=1, code=1), ready="up:5", restart="never")
+        world.define("side", ready="up:90", start_timeout=100.0)
+        world.define("app", requires=["side", "db"])
+        world.define("web", requires=["app"])
+        world.define("top", requires=["web"])
+        results = await world.start("top", "web", "app")
+        assert world.now == 1
+        assert {r.text for k, r in results.items() if k != "app"} == {
+            "waits for app, which requires db, which is failed"
+        }
+        assert results["app"].text == "requires db, which is failed"
+
+
+@virtual
+async def test_dependents_stop_first_in_whatever_order_the_goals_are_given(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.define("app", Program(term_s=1), requires=["db"])
+        world.define("db", Program(term_s=1))
+        world.define("web", Program(term_s=1), requires=["app"])
+        await world.start("web")
+        world.supervisor.want(["app", "db", "web"], Goal.DOWN)
+        await world.supervisor.stop(["app", "db", "web"])
+        await advance(10)
+        assert world.order("stopping") == ["web", "app", "db"]
+
+
+@virtual
 async def test_a_waiting_service_can_be_stopped(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         world.define("db", ready="up:9")
