@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from svcmgr.errors import DependencyCycle, StorageFailed, SvcmgrError
+from svcmgr.errors import StorageFailed, SvcmgrError
 from svcmgr.host.commander import Commander
 from svcmgr.host.definitions import load_all
 from svcmgr.host.facts import Fact
 from svcmgr.host.recorder import recorded_identity, remember, settled_state
+from svcmgr.host.reread import without_cycles
 from svcmgr.host.store import Ledger
 from svcmgr.proc import Identity, Os
-from svcmgr.svc import MARK_INCARNATION, Goal, Graph, Past, Service, ServiceSpec, State, Supervisor, events
+from svcmgr.svc import MARK_INCARNATION, Goal, Past, Service, ServiceSpec, State, Supervisor, events
 
 
 def boot(commander: Commander, ledger: Ledger) -> Callable[[], Awaitable[None]]:
     """Own all services and adopt what runs. Returns the step that starts what should run and does not."""
     supervisor = commander.supervisor
-    specs, commander.invalid = load_all(commander.layout.definitions, commander.registry)
-    services = _make_all(commander, _without_cycles(specs, commander.invalid))
+    loaded = load_all(commander.layout.definitions, commander.registry)
+    specs, commander.invalid = without_cycles({}, *loaded)
+    services = _make_all(commander, specs)
     supervisor.take(services)
     now_boot = commander.seams.os.boot_id()
     same_boot = commander.store.intent.boot_id == now_boot
@@ -49,20 +51,6 @@ def _make_all(commander: Commander, specs: Mapping[str, ServiceSpec]) -> dict[st
         except SvcmgrError as error:
             commander.invalid[key] = error.message
     return services
-
-
-def _without_cycles(specs: dict[str, ServiceSpec], invalid: dict[str, str]) -> dict[str, ServiceSpec]:
-    """Take out the services of a cycle, so that the rest can run."""
-    left = dict(specs)
-    while True:
-        try:
-            Graph({key: spec.links for key, spec in left.items()})
-        except DependencyCycle as error:
-            for key in dict.fromkeys(error.details["path"]):
-                invalid[key] = error.message
-                left.pop(key, None)
-        else:
-            return left
 
 
 def _goal(commander: Commander, service: Service, *, same_boot: bool) -> Goal:

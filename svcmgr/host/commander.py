@@ -17,7 +17,7 @@ from svcmgr.host import wire
 from svcmgr.host.definitions import load_all, parse, save
 from svcmgr.host.doctor import examine
 from svcmgr.host.recorder import Recorder
-from svcmgr.host.reread import Plan, make_plan
+from svcmgr.host.reread import Plan, make_plan, without_cycles
 from svcmgr.host.store import IntentStore
 from svcmgr.paths import Layout, check_key
 from svcmgr.svc import Goal, Registry, Result, Seams, Service, ServiceSpec, State, Supervisor, judge_start, judge_stop
@@ -137,6 +137,7 @@ class Commander:
         await asyncio.to_thread(save, self.layout.definitions, key, request.definition)
         self.invalid.pop(key, None)
         word = self._take(key, fresh, spec)
+        self.supervisor.regraph()
         if not request.start:
             return [wire.Outcome(key, word)]
         if old is not None and old.alive and self.supervisor.find(key).running_digest != spec.digest:
@@ -162,7 +163,6 @@ class Commander:
             self.supervisor.add(fresh)
         else:
             old.redefine(spec)
-            self.supervisor.regraph()
             self.supervisor.emit(DefinitionChanged(key, "replace"))
         return "replaced"
 
@@ -198,7 +198,8 @@ class Commander:
     async def plan(self) -> Plan:
         """What reading the definitions again would change."""
         specs, invalid = await asyncio.to_thread(load_all, self.layout.definitions, self.registry)
-        return make_plan(self.supervisor.services, specs, invalid)
+        services = self.supervisor.services
+        return make_plan(services, *without_cycles(services, specs, invalid))
 
     async def reread(self) -> wire.ReloadReply:
         """Read the definitions again and touch only what changed."""
@@ -210,14 +211,20 @@ class Commander:
         for key in plan.removed:
             if self.supervisor.find(key).state is State.DOWN:
                 outcomes.append(await self._remove_one(key))
-        for key, spec in plan.specs.items():
-            outcomes += self._apply(key, spec)
+        # What is there already first: only with all of those changed is the order of the new ones free of cycles.
+        for key in sorted(plan.specs, key=self._is_new_kind(plan)):
+            outcomes += self._apply(key, plan.specs[key])
+        self.supervisor.regraph()
         start = [k for k in plan.added if k in self.supervisor.services and self.enabled(self.supervisor.find(k))]
         if start:
             outcomes += await self.start(start, 60.0)
         if restart := [k for k in plan.restarted if k in self.supervisor.services]:
             outcomes += await self.restart(restart, 60.0)
         return wire.ReloadReply(plan.changes, outcomes)
+
+    def _is_new_kind(self, plan: Plan) -> Callable[[str], bool]:
+        services = self.supervisor.services
+        return lambda key: key not in services or services[key].spec.kind != plan.specs[key].kind
 
     def _apply(self, key: str, spec: ServiceSpec) -> list[wire.Outcome]:
         try:

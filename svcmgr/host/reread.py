@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 import msgspec
 
+from svcmgr.errors import DependencyCycle
 from svcmgr.host import wire
-from svcmgr.svc import Readiness, Service, ServiceSpec, changed_fields
+from svcmgr.svc import Graph, Readiness, Service, ServiceSpec, changed_fields
 from svcmgr.svc.lifecycle import ACTIVE
 from svcmgr.svc.spec import PROCESS_FIELDS
 
@@ -24,6 +25,28 @@ class Plan:
     removed: list[str]
     restarted: list[str]
     invalid: dict[str, str]
+
+
+def without_cycles(
+    services: Mapping[str, Service], specs: Mapping[str, ServiceSpec], invalid: Mapping[str, str]
+) -> tuple[dict[str, ServiceSpec], dict[str, str]]:
+    """Take the definitions that close a cycle out of ``specs``, so that the rest can be used.
+
+    ``services`` are those that are owned: a definition that cannot be used keeps the service it had, with its order.
+    """
+    left, bad = dict(specs), dict(invalid)
+    while True:
+        kept = {key: service.spec.links for key, service in services.items() if key in bad}
+        try:
+            Graph(kept | {key: spec.links for key, spec in left.items()})
+        except DependencyCycle as error:
+            path = [key for key in dict.fromkeys(error.details["path"]) if key in left]
+            changed = [key for key in path if key not in services or services[key].spec.links != left[key].links]
+            for key in changed or path:
+                bad[key] = error.message
+                del left[key]
+        else:
+            return left, bad
 
 
 def make_plan(services: Mapping[str, Service], specs: Mapping[str, ServiceSpec], invalid: Mapping[str, str]) -> Plan:

@@ -28,6 +28,8 @@ class RowCache:
 
     def rows(self, names: Iterable[str], *, paths: bool) -> list[Any]:
         """Rows for ``names`` in that order; names without a service are left out."""
+        if len(self._rows) > 2 * len(self._services):  # two for each at most: some are of removed services
+            self._rows = {k: kept for k, kept in self._rows.items() if self._services.get(k[0]) is kept[0]}
         return [raw for n in names if (raw := self._row((n, paths))) is not None]
 
     def _row(self, key: tuple[str, bool]) -> msgspec.Raw | None:
