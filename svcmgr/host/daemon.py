@@ -137,6 +137,7 @@ class Daemon:
             api = Api(supervisor, commander, commander.registry, self._info_for(commander))
             server = Server(self._server_spec(), api.verbs(), clock=self.clock)
             await server.start()
+            self._link_socket()
             try:
                 await start()
                 self._handle_signals(commander)
@@ -154,6 +155,15 @@ class Daemon:
         return ServerSpec(
             address=f"unix:{path}", name="svcmgrd", incarnation=os.getpid(), access=access_of, socket_mode=0o666
         )
+
+    def _link_socket(self) -> None:
+        """Make the readable name of a socket that had to be shortened lead to it, also for clients of other users."""
+        readable = self.layout.control_socket
+        path = socket_path(readable, self.short_dir)
+        if path != readable:
+            with suppress(OSError):  # without the link our own clients compute the path, and `show` tells it
+                readable.unlink(missing_ok=True)
+                readable.symlink_to(path)
 
     def _info_for(self, commander: Commander) -> Callable[[str], wire.DaemonInfo]:
         root = str(self.layout.root) if self.layout.root is not None else ""
