@@ -8,10 +8,10 @@ the next one finds the ledger, the intent and the processes, and goes on.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -102,7 +102,7 @@ class Daemon:
         ring = events.EventRing(ledger.generation)
         supervisor = Supervisor(self.clock, ring, report_bug)
         recorder = Recorder(ledger, self.clock, supervisor.services)
-        supervisor.sinks += [recorder, log_event]
+        supervisor.sinks += [recorder, EventLog()]
         try:
             async with supervisor, LogKeeping(supervisor, self.layout) as keeping:
                 supervisor.sinks.append(keeping)
@@ -133,9 +133,11 @@ class Daemon:
         with closing(Reaper(self.options.os)) as reaper:
             reaper.open()
             start = boot(commander, ledger)
+            settle_memory()
             api = Api(supervisor, commander, commander.registry, self._info_for(commander))
             server = Server(self._server_spec(), api.verbs(), clock=self.clock)
             await server.start()
+            self._link_socket()
             try:
                 await start()
                 self._handle_signals(commander)
@@ -153,6 +155,15 @@ class Daemon:
         return ServerSpec(
             address=f"unix:{path}", name="svcmgrd", incarnation=os.getpid(), access=access_of, socket_mode=0o666
         )
+
+    def _link_socket(self) -> None:
+        """Make the readable name of a socket that had to be shortened lead to it, also for clients of other users."""
+        readable = self.layout.control_socket
+        path = socket_path(readable, self.short_dir)
+        if path != readable:
+            with suppress(OSError):  # without the link our own clients compute the path, and `show` tells it
+                readable.unlink(missing_ok=True)
+                readable.symlink_to(path)
 
     def _info_for(self, commander: Commander) -> Callable[[str], wire.DaemonInfo]:
         root = str(self.layout.root) if self.layout.root is not None else ""
@@ -214,14 +225,31 @@ def check_private(path: os.PathLike[str]) -> None:
         )
 
 
+def settle_memory() -> None:
+    """Spare the garbage collector what lives as long as we do, and bursts of starts its visits (gc.freeze)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
 def log_line(text: str) -> None:
     """One line to our own log, which is standard error."""
     _write(f"{rfc3339(SystemClock().utc())} {text}\n")
 
 
-def log_event(stamped: events.Stamped) -> None:
-    """Events as log lines."""
-    _write(f"{rfc3339(stamped.at)} {stamped.event.line()}\n")
+class EventLog:
+    """Events as log lines. Remembers how the present second is written, since events come in bursts."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def __call__(self, stamped: events.Stamped) -> None:
+        """A sink of the supervisor."""
+        second, part = divmod(stamped.at, 1)
+        if second != self._second:
+            self._second, self._text = int(second), rfc3339(second)[:-4]
+        _write(f"{self._text}{int(part * 1000):03d}Z {stamped.event.line()}\n")
 
 
 def report_bug(error: Exception) -> None:
@@ -232,5 +260,4 @@ def report_bug(error: Exception) -> None:
 def _write(text: str) -> None:
     # A full disk or a closed terminal costs the line, never the supervision.
     with suppress(OSError, ValueError):
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        os.write(2, text.encode(errors="backslashreplace"))

@@ -38,7 +38,9 @@ class Recorder:
         fact = self.ledger.fact(event.name)
         service = self._services.get(event.name)
         if isinstance(event, events.Spawned):
-            fact.ready, fact.at, fact.mono = False, at, self._clock.monotonic()
+            # What is ready as soon as it is spawned needs no second line to say so.
+            fact.ready = service is not None and not service.ready().kind.waits
+            fact.at, fact.mono = at, self._clock.monotonic()
         fact.pid, fact.ticks, fact.boot_id = event.pid, event.start_ticks, event.boot_id
         fact.incarnation, fact.digest, fact.settled = event.incarnation, event.spec_hash, ""
         if service is not None:
@@ -57,6 +59,8 @@ class Recorder:
     def _update(self, key: str, *, ready: bool | None = None, settled: str | None = None, reason: str = "") -> None:
         fact = self.ledger.fact(key)
         if ready is not None:
+            if fact.ready == ready:
+                return
             fact.ready = ready
         if settled is not None:
             fact.settled, fact.reason = settled, reason

@@ -22,6 +22,7 @@ from svcmgr.proc.launch import launch, seal_descriptors
 from svcmgr.proc.seam import Handle
 from svcmgr.proc.spec import Marker, ProcSpec
 from svcmgr.proc.tree import Tree
+from svcmgr.proc.watches import Watches
 
 #: No process has the number, or it is the number of a thread (EINVAL, since Linux 6.15 ENOENT).
 _NO_SUCH_PROCESS = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
@@ -39,6 +40,7 @@ class RealOs:
         self._boot_id = procfs.boot_id()
         self._census = Census(self._known, self._boot_id)
         self._signals_ready = False
+        self._watches = Watches()
 
     # --- our own standing ----------------------------------------------------------------------
 
@@ -150,17 +152,11 @@ class RealOs:
         return Handle(identity, pidfd)
 
     def close(self, handle: Handle) -> None:
-        asyncio.get_running_loop().remove_reader(handle.pidfd)
+        self._watches.remove(handle.pidfd)
         os.close(handle.pidfd)
 
     def watch(self, handle: Handle, callback: Callable[[], None]) -> None:
-        loop = asyncio.get_running_loop()
-
-        def exited() -> None:
-            loop.remove_reader(handle.pidfd)
-            callback()
-
-        loop.add_reader(handle.pidfd, exited)
+        self._watches.add(handle.pidfd, callback)
 
     def watch_reaped(self, handle: Handle, callback: Callable[[], None]) -> Callable[[], None]:
         # The exited process keeps its pidfd readable; reaping adds a hang-up (Linux 6.15), which an epoll set

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,8 +82,7 @@ class Root:
         }
         self._children: list[subprocess.Popen[Any]] = []
         self._daemons: list[int] = []
-        #: a test that provokes a bug of ours sets this
-        self.tracebacks_allowed = False
+        self._first_event = 0
 
     # --- svcmgrd ---------------------------------------------------------------------------------------
 
@@ -229,9 +229,9 @@ class Root:
         found: int = until(pid, f"{name} online")
         return found
 
-    def events(self, name: str = "", what: str = "", since: int = 0) -> list[dict[str, Any]]:
-        """What happened, oldest first."""
-        params = {"since": since, "limit": 10000, **({"names": [name]} if name else {})}
+    def events(self, name: str = "", what: str = "") -> list[dict[str, Any]]:
+        """What happened in this test, oldest first."""
+        params = {"since": self._first_event, "limit": 10000, **({"names": [name]} if name else {})}
         return [e for e in self.call("events", **params)["events"] if not what or e["what"] == what]
 
     def log(self, name: str) -> str:
@@ -277,7 +277,49 @@ class Root:
             left = self._sweep()
         assert not left, f"left over: {left}\n{self.daemon_log()}"
         assert not self.sockets(), f"sockets are left: {self.sockets()}"
-        assert self.tracebacks_allowed or "Traceback" not in self.daemon_log(), self.daemon_log()
+        assert "Traceback" not in self.daemon_log(), self.daemon_log()
+
+    def reset(self) -> bool:
+        """Make it as new for another test, whose svcmgrd this one will be; False when that cannot be.
+
+        AssertionError when something is left that ``remove --stop`` should have ended.
+        """
+        if not (self._answers() and self.layout.daemon_log.exists()):
+            return False
+        self._remove_all()
+        svcmgrd = self.pid()
+        self._end_children(but=svcmgrd)
+        assert not self.processes(), f"left over: {self.processes()}\n{self.daemon_log()}"
+        assert self.sockets() == [self.layout.control_socket], f"sockets are left: {self.sockets()}"
+        assert "Traceback" not in self.daemon_log(), self.daemon_log()
+        for place in (self.scratch, self.layout.definitions, self.layout.services_run, self.layout.log):
+            for path in place.iterdir():
+                if path != self.layout.daemon_log:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        os.truncate(self.layout.daemon_log, 0)
+        self._first_event = self.call("events", since=-1)["next"]
+        return True
+
+    def _remove_all(self) -> None:
+        reply = self.call("status")
+        names = [*(s["name"] for s in reply["services"]), *reply["svcmgrd"]["invalid"]]
+        if names:
+            outcomes = self.call("remove", names=names, stop=True, timeout_s=20.0)["outcomes"]
+            assert all(o["result"] == "removed" for o in outcomes), outcomes
+
+    def _end_children(self, but: int) -> None:
+        for child in [child for child in self._children if child.pid != but]:
+            self._end_child(child)
+            self._children.remove(child)
+
+    def _end_child(self, child: subprocess.Popen[Any]) -> None:
+        child.kill()
+        child.wait()
+        for stream in (child.stdin, child.stdout, child.stderr):
+            if stream is not None:
+                stream.close()
+        if (reader := getattr(child, "ready", None)) is not None:
+            os.close(reader)
 
     def _clear(self) -> None:
         if not self._answers():
@@ -309,12 +351,7 @@ class Root:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for child in self._children:
-            child.wait()
-            for stream in (child.stdin, child.stdout, child.stderr):
-                if stream is not None:
-                    stream.close()
-            if (reader := getattr(child, "ready", None)) is not None:
-                os.close(reader)
+            self._end_child(child)
         self._children.clear()
         until(lambda: not any(alive(pid) for pid in left), "the end of what was left")
         return [f"{pid} {found}" for pid, found in left.items()]

@@ -36,11 +36,39 @@ def bare(make_root: Callable[..., Root]) -> Root:
     return make_root()
 
 
+@pytest.fixture(scope="module")
+def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Root]]:
+    """The root that the next test gets, if the last one left it fit for use."""
+    spare: list[Root] = []
+    yield spare
+    for one in spare:
+        one.finish()
+
+
 @pytest.fixture
-def root(bare: Root) -> Root:
-    """A root that svcmgrd serves."""
-    bare.up()
-    return bare
+def root(_served: list[Root], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
+    """A root that svcmgrd serves, without services; used again, as a new svcmgrd takes longer than most tests."""
+    if _served:
+        one = _served.pop()
+    else:
+        path = tmp_path_factory.mktemp("root")
+        (path / "s").mkdir()
+        one = Root(path / "r", path / "s")
+        try:
+            one.up()
+        except BaseException:
+            one.finish()
+            raise
+    try:
+        yield one
+        fit = one.reset()
+    except BaseException:
+        one.finish()
+        raise
+    if fit:
+        _served.append(one)
+    else:
+        one.finish()
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,7 @@ BAD_DEFINITIONS = {
     "nan": ('command = ["/bin/true"]\nstop_grace = nan\n', 2, "stop_grace"),
     "nan-delay": ('command = ["/bin/true"]\nrestart_delay = nan\n', 2, "restart_delay"),
     "period": ('command = ["/bin/true"]\nrestart_delay = 1\nrestart_period = -1\n', 3, "restart_period"),
-    "delays": ('command = ["/bin/true"]\nrestart_delay_max = 1\nrestart_delay = 2\n', 3, "restart_delay"),
+    "delays": ('command = ["/bin/true"]\nrestart_delay_max = 1\nrestart_delay = 2\n', None, "restart_delay"),
     "infinite": ('command = ["/bin/true"]\nstart_timeout = inf\n', 2, "start_timeout"),
     "signal": ('command = ["/bin/true"]\nstop_signal = "SIGNOPE"\n', 2, "stop_signal"),
     "ready": ('command = ["/bin/true"]\nready = "port:80"\n', 2, "ready"),
