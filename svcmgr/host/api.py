@@ -123,7 +123,7 @@ class Api:
     async def _act(self, request: wire.ActionRequest, command: Command) -> wire.ActionReply:
         keys = self._match(request.names)
         timeout = _timeout(request.timeout_s) if request.wait else 0.0
-        return wire.ActionReply(await command(keys, timeout))
+        return wire.ActionReply(await self._supervisor.outlive(command(keys, timeout)))
 
     def reload(self, request: wire.ActionRequest, ctx: CallContext) -> wire.ActionReply:
         outcomes = []
@@ -136,25 +136,28 @@ class Api:
         return wire.ActionReply(outcomes)
 
     async def enable(self, request: wire.ActionRequest, ctx: CallContext) -> wire.ActionReply:
-        return wire.ActionReply(await self._commander.mark(self._match(request.names), enabled=True))
+        return wire.ActionReply(await self._mark(request, enabled=True))
 
     async def disable(self, request: wire.ActionRequest, ctx: CallContext) -> wire.ActionReply:
-        return wire.ActionReply(await self._commander.mark(self._match(request.names), enabled=False))
+        return wire.ActionReply(await self._mark(request, enabled=False))
+
+    async def _mark(self, request: wire.ActionRequest, *, enabled: bool) -> list[wire.Outcome]:
+        return await self._supervisor.outlive(self._commander.mark(self._match(request.names), enabled=enabled))
 
     async def add(self, request: wire.AddRequest, ctx: CallContext) -> wire.ActionReply:
-        return wire.ActionReply(await self._commander.add(request, _timeout(request.timeout_s)))
+        work = self._commander.add(request, _timeout(request.timeout_s))
+        return wire.ActionReply(await self._supervisor.outlive(work))
 
     async def remove(self, request: wire.RemoveRequest, ctx: CallContext) -> wire.ActionReply:
         keys = self._match(request.names, also=self._commander.invalid)
-        return wire.ActionReply(
-            await self._commander.remove(keys, stop=request.stop, timeout_s=_timeout(request.timeout_s))
-        )
+        work = self._commander.remove(keys, stop=request.stop, timeout_s=_timeout(request.timeout_s))
+        return wire.ActionReply(await self._supervisor.outlive(work))
 
     async def plan(self, _: None, ctx: CallContext) -> wire.ReloadReply:
         return wire.ReloadReply((await self._commander.plan()).changes)
 
     async def reread(self, _: None, ctx: CallContext) -> wire.ReloadReply:
-        return await self._commander.reread()
+        return await self._supervisor.outlive(self._commander.reread())
 
     async def shutdown(self, request: wire.ShutdownRequest, ctx: CallContext) -> wire.ShutdownReply:
         return await self._commander.shutdown(stop_all=request.all, timeout_s=_timeout(request.timeout_s))

@@ -21,7 +21,7 @@ import attrs
 from svcmgr import PROTOCOL, __version__
 from svcmgr.clock import Clock, SystemClock, rfc3339
 from svcmgr.conn import Access, Peer, Server, ServerSpec
-from svcmgr.errors import PidfileHeld, SecondDaemon, SvcmgrError
+from svcmgr.errors import PidfileHeld, SecondDaemon, StorageFailed, SvcmgrError
 from svcmgr.fsutil import make_dir
 from svcmgr.host import wire
 from svcmgr.host.api import Api
@@ -29,7 +29,7 @@ from svcmgr.host.boot import boot
 from svcmgr.host.commander import Commander
 from svcmgr.host.logkeeping import LogKeeping
 from svcmgr.host.recorder import Recorder
-from svcmgr.host.store import IntentStore, Ledger
+from svcmgr.host.store import IntentStore, Ledger, quarantine
 from svcmgr.paths import Layout, short_socket_dir, socket_path
 from svcmgr.proc import Os, Reaper
 from svcmgr.proc.cgroup import find_base
@@ -95,10 +95,8 @@ class Daemon:
 
     async def _serve(self) -> None:
         self.options.os.become_subreaper()
-        ledger = Ledger(self.layout)
-        ledger.load()
-        ledger.open()
         store = IntentStore(self.layout, self.clock.utc())
+        ledger = self._ledger(store)
         ring = events.EventRing(ledger.generation)
         supervisor = Supervisor(self.clock, ring, report_bug)
         recorder = Recorder(ledger, self.clock, supervisor.services)
@@ -114,6 +112,17 @@ class Daemon:
             if self._cgroups is not None:
                 with suppress(OSError):  # goes when it is empty: when no service runs on
                     self._cgroups.rmdir()
+
+    def _ledger(self, store: IntentStore) -> Ledger:
+        """What the last svcmgrd knew. An unreadable ledger is moved aside: processes are still found by mark."""
+        ledger = Ledger(self.layout)
+        try:
+            ledger.load()
+        except StorageFailed as error:
+            moved = quarantine(self.layout, ledger.path, self.clock.utc())
+            store.troubles.append(f"{error.message}; moved to {moved}")
+        ledger.open()
+        return ledger
 
     def _seams(self, supervisor: Supervisor) -> Seams:
         return Seams(

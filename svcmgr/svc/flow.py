@@ -176,12 +176,15 @@ class Flow(Answers):
         )
         cause = self.lifecycle.cause
         event = self.lifecycle.exit_event(Ending(status.code == 0, uptime), now)
-        self.feed(event)
+        held = self.seams.listener.why_held(self.key) if event is Ev.EXIT_AGAIN else ""
+        self.feed(Ev.EXIT_HELD if held else event)
         text = status.describe()
         if cause in (Cause.NOT_READY, Cause.UNHEALTHY):
             text = self.told or f"{cause.value}; {text}"
         if self.state in (State.BACKOFF, State.FAILED):
             self._after_failure(text)
+        elif self.state is State.WAITING:
+            self._wait(held)
         elif self.state is State.DOWN:
             self._explain("stopped" if self.goal is Goal.DOWN and wanted else text)
             self.seams.listener.emit(events.Finished(self.key, self.reason))
@@ -252,8 +255,16 @@ class Flow(Answers):
             self.told = text
             self.seams.listener.emit(events.NotReady(self.key, text))
         elif self.state is State.BACKOFF:
+            if held := self.seams.listener.why_held(self.key):
+                self.feed(Ev.DEADLINE_HELD)
+                self._wait(held)
+                return
             self.restarts += 1
         self.feed(Ev.DEADLINE)
+
+    def _wait(self, why: str) -> None:
+        self._explain(why)
+        self.seams.listener.emit(events.Waited(self.key, why))
 
     def _arm_backoff(self) -> None:
         if self.lifecycle.delay <= 0:

@@ -4,7 +4,8 @@ Theory of operation. ``goal`` is what the operator wants and is not part of the 
 service is. The table below is the whole truth about moves. Three choices depend on more than the state and are
 made before the step, by picking the exact event:
 
-- a start whose requirements are not running yet is HOLD instead of START;
+- a start whose requirements are not running yet is HOLD instead of START, and so is one that follows an exit or a
+  back-off: EXIT_HELD instead of EXIT_AGAIN, DEADLINE_HELD instead of DEADLINE;
 - an exit is EXIT_DONE, EXIT_RETRY, EXIT_GIVE_UP or EXIT_AGAIN, from the goal, the reason of a stop under way,
   the restart policy and the back-off;
 - a process found at boot is ADOPT or ADOPT_READY, from whether it had been ready before.
@@ -76,10 +77,12 @@ class Ev(enum.Enum):
     READY = "ready"
     UNHEALTHY = "unhealthy"
     DEADLINE = "deadline"
+    DEADLINE_HELD = "deadline held"
     EXIT_DONE = "exit done"
     EXIT_RETRY = "exit retry"
     EXIT_GIVE_UP = "exit give up"
     EXIT_AGAIN = "exit again"
+    EXIT_HELD = "exit held"
     UNKILLABLE = "unkillable"
 
 
@@ -145,6 +148,7 @@ _cells: dict[tuple[State, Ev], Cell[State, Do]] = {
     (P, Ev.RESTART): to(P),
     (P, Ev.EXIT_DONE): to(D),
     (P, Ev.EXIT_AGAIN): to(S, Do.RESET_BACKOFF, Do.SPAWN),
+    (P, Ev.EXIT_HELD): to(W),
     (P, Ev.EXIT_RETRY): to(B, Do.ARM_BACKOFF),
     (P, Ev.EXIT_GIVE_UP): to(F),
     (P, Ev.UNKILLABLE): to(F),
@@ -153,6 +157,7 @@ _cells: dict[tuple[State, Ev], Cell[State, Do]] = {
     (B, Ev.STOP): to(D, Do.DISARM),
     (B, Ev.RESTART): to(S, Do.DISARM, Do.RESET_BACKOFF, Do.SPAWN),
     (B, Ev.DEADLINE): to(S, Do.SPAWN),
+    (B, Ev.DEADLINE_HELD): to(W),
     (F, Ev.HOLD): to(W),
     (F, Ev.START): to(S, Do.RESET_BACKOFF, Do.SPAWN),
     (F, Ev.STOP): to(D),

@@ -39,6 +39,10 @@ class Listener(Protocol):
         """Something visible of service ``key`` changed."""
         ...
 
+    def why_held(self, key: str) -> str:
+        """Why a start of service ``key`` has to wait for others now, or ""."""
+        ...
+
     def call_later(self, delay: float, action: Callable[[], None]) -> Timer:
         """Run ``action`` on the queue in ``delay`` seconds."""
         ...

@@ -79,8 +79,7 @@ class Service(Flow):
         self._refuse_second()
         self.feed(Ev.HOLD)
         if self.lifecycle.state is State.WAITING:
-            self._explain(why)
-            self.seams.listener.emit(events.Waited(self.key, why))
+            self._wait(why)
 
     def stop(self) -> None:
         """Stop it; the exit arrives later. Stopping what is down changes nothing."""

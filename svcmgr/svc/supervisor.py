@@ -14,7 +14,7 @@ import functools
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from svcmgr.clock import Clock
 from svcmgr.errors import Busy, SvcmgrError, UnknownService
@@ -29,6 +29,8 @@ _SLICE_S = 0.004
 
 #: Who waits for a service in one of these waits in vain.
 _RESTING = (State.DOWN, State.BACKOFF, State.FAILED)
+
+T = TypeVar("T")
 
 Sink = Callable[[events.Stamped], None]
 
@@ -50,6 +52,7 @@ class Supervisor:
         self._dirty: dict[str, None] = {}
         self._waiters: dict[Waiter, None] = {}  # a dict for its order: who came first is answered first
         self._event_waiters: set[asyncio.Future[None]] = set()
+        self._commands: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Supervisor:
@@ -60,6 +63,8 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Ends probes and timers; processes stay as they are."""
+        for command in self._commands:
+            command.cancel()
         for service in self.services.values():
             await service.release()
         await self._group.__aexit__(kind, error, trace)
@@ -249,6 +254,11 @@ class Supervisor:
                 waits.append(other)
         return ("waits for " + ", ".join(dict.fromkeys(waits)) if waits else ""), False
 
+    def why_held(self, key: str) -> str:
+        """Why a start of service ``key`` has to wait for others now, or ""."""
+        service = self.services.get(key)
+        return self.held(service)[0] if service is not None else ""
+
     def hopeless(self, service: Service) -> str:
         """Why waiting for a start of ``service`` is in vain as things stand, however far down, or ""."""
         stack, seen = [service], {service.key}
@@ -314,6 +324,30 @@ class Supervisor:
         finally:
             self._waiters.pop(waiter, None)
         return waiter.results
+
+    async def outlive(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of ``work``, which is carried to its end even if whoever waits here is cancelled.
+
+        A command that has begun is not undone because its client hangs up: what is on disk and what is done stay one.
+        """
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        async def carry() -> None:
+            try:
+                result = await work
+            except Exception as error:
+                if not done.done():
+                    done.set_exception(error)
+            else:
+                if not done.done():
+                    done.set_result(result)
+            finally:
+                done.cancel()
+
+        task = self._group.create_task(carry(), name="command")
+        self._commands.add(task)
+        task.add_done_callback(self._commands.discard)
+        return await done
 
     async def next_event(self) -> None:
         """Return at the next event."""

@@ -10,7 +10,7 @@ import pytest
 
 from svcmgr.errors import Busy, DependencyCycle, UnknownService
 from svcmgr.services.command.service import CommandService
-from svcmgr.svc import Goal, Result, State
+from svcmgr.svc import BackoffSpec, Goal, Result, State
 from svcmgr.svc.events import Stamped
 from tests.kit.fakeos import Program
 from tests.kit.world import World, advance, virtual
@@ -635,3 +635,34 @@ async def test_leaving_lets_the_processes_run(tmp_path: Path) -> None:
         pid = world.pid("web")
     assert world.os.living() == [pid]
     assert world.os.signals(pid) == []
+
+
+@virtual
+async def test_a_restart_of_several_keeps_their_order(tmp_path: Path) -> None:
+    """A dependent that has stopped first waits for its requirement to be ready again."""
+    async with World(tmp_path) as world:
+        world.define("db", Program(term_s=3), ready="up:1")
+        world.define("web", Program(term_s=1), requires=["db"])
+        await world.start("web")
+        began = world.now
+        assert words(await world.restart("web", "db")) == {"web": "restarted", "db": "restarted"}
+        assert world.times("db", "spawned")[-1] == began + 3
+        assert world.times("web", "spawned")[-1] == began + 4
+
+
+@virtual
+async def test_a_crashed_service_waits_for_what_it_requires(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.define("db", backoff=BackoffSpec(delay=5.0), ready="up:1")
+        world.define("web", requires=["db"], backoff=BackoffSpec(delay=0.5))
+        await world.start("web")
+        began = world.now
+        world.os.exit(world.pid("web"), 1)
+        world.os.exit(world.pid("db"), 1)
+        await advance(1)
+        assert world["web"].state is State.WAITING
+        assert world["web"].reason == "requires db, which is backoff"
+        await advance(10)
+        assert world["web"].state is State.RUNNING
+        assert world.times("web", "spawned")[-1] == began + 6
+        assert words(await world.stop("web")) == {"web": "stopped"}
