@@ -22,6 +22,10 @@ from svcmgr.conn import BlockingClient
 from svcmgr.host.wire import ActionReply, StatusReply
 
 
+INSTALLED = Path(sys.executable).with_name("svcmgr")
+SVCMGR = [str(INSTALLED)] if INSTALLED.exists() else [sys.executable, "-m", "svcmgr.cli"]
+
+
 def restart_latency(report: Path, current: dict[int, int], rounds: int) -> list[float]:
     """Milliseconds from kill -9 of a random service to the report of its replacement."""
     found = []
@@ -107,7 +111,7 @@ def measure(daemon: Svcmgrd, args: argparse.Namespace, work: Path) -> dict[str, 
     for _ in range(10):
         began = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-m", "svcmgr.cli", "--root", str(daemon.root), "status"],
+            [*SVCMGR, "--root", str(daemon.root), "status"],
             stdout=subprocess.DEVNULL,
             check=True,
         )

@@ -33,6 +33,7 @@ from svcmgr.host.store import IntentStore, Ledger, quarantine
 from svcmgr.paths import Layout, short_socket_dir, socket_path
 from svcmgr.proc import Os, Reaper
 from svcmgr.proc.cgroup import find_base
+from svcmgr.proc.linux import trim_memory
 from svcmgr.proc.pidfile import PidfileLock
 from svcmgr.sdnotify import notify, watchdog_timeout
 from svcmgr.svc import Registry, Seams, Supervisor, base_environment, events
@@ -237,6 +238,7 @@ def check_private(path: os.PathLike[str]) -> None:
 def settle_memory() -> None:
     """Spare the garbage collector what lives as long as we do, and bursts of starts its visits (gc.freeze)."""
     gc.collect()
+    trim_memory()  # what reading the definitions took
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 

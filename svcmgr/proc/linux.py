@@ -37,6 +37,15 @@ def set_subreaper() -> None:
         )
 
 
+def trim_memory() -> None:
+    """Give memory that was freed back to the system (malloc_trim(3)); a C library without that does nothing."""
+    import ctypes
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def child_signal_fd() -> int:
     """A descriptor that is readable when SIGCHLD is pending (signalfd(2)); non-blocking, close-on-exec.
 
