@@ -21,7 +21,6 @@ from benchmarks.kit import Svcmgrd, compile_c, cpu_seconds, percentile, pss_mib,
 from svcmgr.conn import BlockingClient
 from svcmgr.host.wire import ActionReply, StatusReply
 
-
 INSTALLED = Path(sys.executable).with_name("svcmgr")
 SVCMGR = [str(INSTALLED)] if INSTALLED.exists() else [sys.executable, "-m", "svcmgr.cli"]
 
