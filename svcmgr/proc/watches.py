@@ -1,9 +1,9 @@
 """One descriptor in the event loop for the exits of all processes.
 
 Theory of operation. A pidfd is readable when its process has exited (pidfd_open(2)). Registering each with the loop
-costs a handle, a selector key and two dictionary entries per process; here they share an epoll set of their own, whose
-single descriptor the loop watches. A watch fires once. The set is there only while something is watched, so nothing has to be
-closed in the end.
+costs a handle, a selector key and two dictionary entries per process; here they share an epoll set of their own,
+whose single descriptor the loop watches. A watch fires once. The set is there only while something is watched, so
+nothing has to be closed in the end.
 """
 
 from __future__ import annotations
