@@ -39,6 +39,8 @@ class Commander:
         self.recorder = recorder
         #: definitions that could not be loaded: name -> reason
         self.invalid: dict[str, str] = {}
+        # Definitions change one command at a time; starting and stopping what they define does not wait for that.
+        self._defining = asyncio.Lock()
         #: called to end svcmgrd
         self.end: Callable[[], None] = _nobody
 
@@ -123,8 +125,19 @@ class Commander:
         """Validate, store the file, own the service, start it if asked."""
         key = request.name
         check_key(key)
-        spec = self._parse(key, request)
-        old = self.supervisor.services.get(key)
+        async with self._defining:
+            spec = self._parse(key, request)
+            old = self.supervisor.services.get(key)
+            word = await self._define(request, spec, old)
+        if not request.start:
+            return [wire.Outcome(key, word)]
+        if old is not None and old.alive and old.running_digest != spec.digest:
+            return await self.restart([key], timeout_s)
+        (outcome, *_) = await self.start([key], timeout_s)
+        return [outcome]
+
+    async def _define(self, request: wire.AddRequest, spec: ServiceSpec, old: Service | None) -> str:
+        key = spec.key
         if (old is not None or key in self.invalid) and not request.replace:
             raise AlreadyExists(f"cannot add {key}: it is defined already; use --replace to overwrite it", name=key)
         if old is not None and old.spec.kind != spec.kind and (old.alive or old.state in ACTIVE):
@@ -138,12 +151,7 @@ class Commander:
         self.invalid.pop(key, None)
         word = self._take(key, fresh, spec)
         self.supervisor.regraph()
-        if not request.start:
-            return [wire.Outcome(key, word)]
-        if old is not None and old.alive and self.supervisor.find(key).running_digest != spec.digest:
-            return await self.restart([key], timeout_s)
-        (outcome, *_) = await self.start([key], timeout_s)
-        return [outcome]
+        return word
 
     def _parse(self, key: str, request: wire.AddRequest) -> ServiceSpec:
         try:
@@ -172,23 +180,24 @@ class Commander:
         outcomes = {}
         if stop and owned:
             outcomes = {o.name: o for o in await self.stop(owned, timeout_s)}
-        for key in keys:
-            if not outcomes.get(key, _FINE).ok:
-                continue
-            outcomes[key] = await self._remove_one(key)
+        async with self._defining:
+            for key in keys:
+                if outcomes.get(key, _FINE).ok:
+                    outcomes[key] = await self._remove_one(key)
         return list(outcomes.values())
 
     async def _remove_one(self, key: str) -> wire.Outcome:
+        service = self.supervisor.services.get(key)
+        source = service.spec.source if service is not None else self.layout.definitions / f"{key}.toml"
         try:
-            if key in self.supervisor.services:
-                source = self.supervisor.find(key).spec.source
+            if service is not None:
+                self.supervisor.check_removable(service)
+            await self.store.commit({key: None}, {key: None})  # first: what cannot be forgotten is not removed
+            if service is not None:
                 self.supervisor.remove(key)
-            else:
-                source = self.layout.definitions / f"{key}.toml"
             if source is not None:
                 source.unlink(missing_ok=True)
             self.invalid.pop(key, None)
-            await self.store.commit({key: None}, {key: None})
         except SvcmgrError as error:
             return wire.Outcome(key, "failed", ok=False, text=error.message, code=error.code)
         except OSError as error:
@@ -203,6 +212,16 @@ class Commander:
 
     async def reread(self) -> wire.ReloadReply:
         """Read the definitions again and touch only what changed."""
+        async with self._defining:
+            plan, outcomes = await self._redefine()
+        start = [k for k in plan.added if k in self.supervisor.services and self.enabled(self.supervisor.find(k))]
+        if start:
+            outcomes += await self.start(start, 60.0)
+        if restart := [k for k in plan.restarted if k in self.supervisor.services]:
+            outcomes += await self.restart(restart, 60.0)
+        return wire.ReloadReply(plan.changes, outcomes)
+
+    async def _redefine(self) -> tuple[Plan, list[wire.Outcome]]:
         plan = await self.plan()
         outcomes: list[wire.Outcome] = []
         self.invalid = dict(plan.invalid)
@@ -215,12 +234,7 @@ class Commander:
         for key in sorted(plan.specs, key=self._is_new_kind(plan)):
             outcomes += self._apply(key, plan.specs[key])
         self.supervisor.regraph()
-        start = [k for k in plan.added if k in self.supervisor.services and self.enabled(self.supervisor.find(k))]
-        if start:
-            outcomes += await self.start(start, 60.0)
-        if restart := [k for k in plan.restarted if k in self.supervisor.services]:
-            outcomes += await self.restart(restart, 60.0)
-        return wire.ReloadReply(plan.changes, outcomes)
+        return plan, outcomes
 
     def _is_new_kind(self, plan: Plan) -> Callable[[str], bool]:
         services = self.supervisor.services

@@ -159,6 +159,8 @@ class Daemon:
                 self._farewell(supervisor)
             finally:
                 await server.aclose()
+                if self.layout.control_socket.is_symlink():
+                    self.layout.control_socket.unlink(missing_ok=True)
 
     def _server_spec(self) -> ServerSpec:
         path = socket_path(self.layout.control_socket, self.short_dir)

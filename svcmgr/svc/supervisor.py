@@ -154,11 +154,15 @@ class Supervisor:
         self.emit(events.DefinitionChanged(service.key, "add"))
         self.changed(service.key)
 
+    def check_removable(self, service: Service) -> None:
+        """Raises Busy while ``service`` has a process, or work to do."""
+        if service.alive or service.state in ACTIVE:
+            raise Busy(f"cannot remove {service.key}: it is {service.status.value}; stop it first")
+
     def remove(self, key: str) -> None:
         """Forget a service that is down. Raises Busy while it has a process, or work to do."""
         service = self.find(key)
-        if service.alive or service.state in ACTIVE:
-            raise Busy(f"cannot remove {key}: it is {service.status.value}; stop it first")
+        self.check_removable(service)
         if service.state is not State.DOWN:
             service.lifecycle.goal = Goal.DOWN
             service.stop()

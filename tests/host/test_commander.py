@@ -192,6 +192,27 @@ async def test_add_refuses_what_is_there_unless_told_to_replace(tmp_path: Path) 
 
 
 @virtual
+async def test_of_parallel_adds_of_one_name_one_wins(tmp_path: Path) -> None:
+    async with Life(tmp_path) as life:
+        adds = (life.add("web", command=["one"]), life.add("web", command=["two"]))
+        results = await asyncio.gather(*adds, return_exceptions=True)
+        assert sorted(type(result).__name__ for result in results) == ["AlreadyExists", "Outcome"]
+        assert load(life.layout.definitions / "web.toml", life.commander.registry).command == ("one",)
+        assert life["web"].spec.command == ("one",)
+
+
+@virtual
+async def test_what_cannot_be_forgotten_is_not_removed(tmp_path: Path) -> None:
+    async with Life(tmp_path) as life:
+        await life.add("web")
+        refuse_writes(life)
+        (outcome,) = await life.commander.remove(["web"], stop=False, timeout_s=1)
+        assert (outcome.ok, outcome.code) == (False, "storage-failed")
+        assert defined(life, "web")
+        assert life["web"].state is State.DOWN
+
+
+@virtual
 async def test_replacing_a_running_service_restarts_it_only_where_that_is_needed(tmp_path: Path) -> None:
     async with Life(tmp_path) as life:
         await life.add("web")
