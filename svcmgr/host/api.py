@@ -78,7 +78,8 @@ class Api:
         (key,) = self._match([request.name], single=True)
         service = self._supervisor.find(key)
         enabled = self._commander.enabled(service)
-        return show(service, self._supervisor, enabled=enabled, secrets=ctx.access is Access.ADMIN)
+        facts = show(service, self._supervisor, enabled=enabled, secrets=ctx.access is Access.ADMIN)
+        return {**facts, "log_rotation": self._commander.rotation(key)}
 
     def kinds(self, _: None, ctx: CallContext) -> list[wire.KindInfo]:
         return [wire.KindInfo(k.name, k.summary, k.source, k.error) for k in self._registry.kinds()]

@@ -41,6 +41,8 @@ class Commander:
         self.invalid: dict[str, str] = {}
         # Definitions change one command at a time; starting and stopping what they define does not wait for that.
         self._defining = asyncio.Lock()
+        #: how the log of a service is rotated
+        self.rotation: Callable[[str], str | None] = lambda key: None
         #: called to end svcmgrd
         self.end: Callable[[], None] = _nobody
 

@@ -106,7 +106,7 @@ class Daemon:
             async with supervisor, LogKeeping(supervisor, self.layout) as keeping:
                 supervisor.sinks.append(keeping)
                 commander = Commander(supervisor, self._seams(supervisor), Registry(BUILTIN), store, recorder)
-                commander.end = self._ending.set
+                commander.end, commander.rotation = self._ending.set, keeping.rotation
                 await self._live(commander, ledger)
         finally:
             ledger.close()

@@ -62,6 +62,9 @@ class LogKeeping:
             return  # ordinary housekeeping; `svcmgr show` tells how the log is kept
         self._supervisor.emit(events.Troubled(event.key, event.error.message))
 
-    def lossy(self, key: str) -> bool:
-        """Whether rotation of this log may lose what is written at that moment (the file system cannot collapse)."""
-        return self._keeper.lossy(key)
+    def rotation(self, key: str) -> str | None:
+        """``lossless``, or ``lossy`` where the file system can only copy and truncate; None while there is no log."""
+        try:
+            return "lossy" if self._keeper.lossy(key) else "lossless"
+        except (KeyError, OSError):
+            return None
