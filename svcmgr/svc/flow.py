@@ -16,7 +16,7 @@ import attrs
 from svcmgr.conn import Connected, ConnEvent, Disconnected, Hung, Recovered, remove_left
 from svcmgr.errors import InternalError, StopFailed, SvcmgrError
 from svcmgr.proc import ExitStatus, Identity, ProcSpec
-from svcmgr.proc.logread import tail
+from svcmgr.proc.logread import last_words
 from svcmgr.svc import events, launch
 from svcmgr.svc.answers import Answers, LastExit
 from svcmgr.svc.lifecycle import Cause, Do, Ending, Ev, Goal, State
@@ -167,11 +167,11 @@ class Flow(Answers):
         if self.socket is not None:
             remove_left(self.socket)  # a daemon that was killed could not do it
         wanted = self.lifecycle.cause in (Cause.OPERATOR, Cause.RESTART)
-        last_words = "" if wanted else self._log_tail()
-        self.last_exit = LastExit(self.seams.clock.utc(), status, uptime, last_words)
+        words = "" if wanted else self._log_tail()
+        self.last_exit = LastExit(self.seams.clock.utc(), status, uptime, words)
         self.seams.listener.emit(
             events.Exited(
-                self.key, self._pid, round(uptime, 3), status.code, status.signal_name, status.core, log_tail=last_words
+                self.key, self._pid, round(uptime, 3), status.code, status.signal_name, status.core, log_tail=words
             )
         )
         cause = self.lifecycle.cause
@@ -297,7 +297,8 @@ class Flow(Answers):
 
     def _log_tail(self) -> str:
         try:
-            return tail(self.seams.layout.service_log(self.key), _TAIL_LINES, _TAIL_BYTES).decode(errors="replace")
+            words = last_words(self.seams.layout.service_log(self.key), _TAIL_LINES, _TAIL_BYTES)
+            return words.decode(errors="replace")
         except SvcmgrError:
             return ""  # an unreadable log must not hide how the process ended
 

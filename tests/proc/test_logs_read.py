@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from svcmgr.errors import NotPermitted, StorageFailed
 from svcmgr.proc import inotify, logrecord, logview
-from svcmgr.proc.logread import Follower, follow, read_pieces, tail, tail_and_position
+from svcmgr.proc.logread import Follower, follow, last_words, read_pieces, tail, tail_and_position
 from tests.kit.logs import append, lossless_dir, numbered, rotator
 
 
@@ -63,6 +63,23 @@ def test_tail_is_the_end_of_all_pieces(
     assert tail(path, lines) == last_lines(data, lines)
     assert b"".join(read_pieces(path)) == data
     assert tail_and_position(path, lines)[1] == len(data)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.binary(max_size=40).map(lambda part: part.replace(b"a", b"\n")), min_size=1, max_size=3))
+def test_last_words_are_the_tail_of_a_log_at_rest(tmp_path: Path, parts: list[bytes]) -> None:
+    path = in_pieces(tmp_path / "x.log", *parts)
+    assert last_words(path, 3, 1000) == tail(path, 3, 1000)
+    for old in tmp_path.iterdir():
+        old.unlink()
+
+
+def test_last_words_take_the_end_of_long_lines_and_say_what_is_wrong(tmp_path: Path) -> None:
+    path = in_pieces(tmp_path / "x.log", b"x" * 5000)
+    assert last_words(path, 10, 100) == b"x" * 100
+    assert last_words(tmp_path / "none.log", 10, 100) == b""
+    (tmp_path / "link.log").symlink_to(path)
+    assert last_words(tmp_path / "link.log", 10, 100) == tail(path, 10, 100)
 
 
 def test_tail_over_many_chunks(tmp_path: Path) -> None:
