@@ -21,7 +21,10 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = Path(sys.argv[1] if len(sys.argv) > 1 else "demo").absolute()
 SVCMGR = [sys.executable, "-m", "svcmgr.cli", "--root", str(ROOT)]
-SHOWN = "svcmgr --root " + (os.path.relpath(ROOT) if ROOT.is_relative_to(Path.cwd()) else str(ROOT))
+INSTALLED = Path(sys.executable).with_name("svcmgr")
+# As it can be typed where the tour was started.
+PROGRAM = os.path.relpath(INSTALLED) if INSTALLED.is_relative_to(Path.cwd()) else "svcmgr"
+SHOWN = f"{PROGRAM} --root " + (os.path.relpath(ROOT) if ROOT.is_relative_to(Path.cwd()) else str(ROOT))
 
 
 def say(text: str) -> None:
