@@ -28,6 +28,8 @@ from svcmgr.proc.rotate import Rotation, Rotator
 
 #: Seconds from the first write to the look at the size. See benchmarks/log_throughput.py for what it costs writers.
 CHECK_DELAY = 1.0
+#: Logs handled before others get the loop and the interpreter: about a millisecond's worth.
+_AT_A_TIME = 20
 #: First and longest pause before a failed rotation is tried again, in seconds.
 RETRY_FIRST = 1.0
 RETRY_MAX = 60.0
@@ -179,6 +181,10 @@ class LogKeeper:
         """Look at all logs that grew, are new or wait for another try."""
         logs = [self._logs[key] for key in sorted(self._collect())]
         self._statistics.checks += len(logs)
+        for start in range(0, len(logs), _AT_A_TIME):
+            await self._handle(logs[start : start + _AT_A_TIME])
+
+    async def _handle(self, logs: list[_Log]) -> None:
         heavy = [log for log in logs if self._is_heavy(log)]
         if heavy:
             for log, outcome in await self._in_thread(heavy):
