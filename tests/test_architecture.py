@@ -18,7 +18,9 @@ from tests.kit.tracked import ROOT, text_files
 ROOT_MODULES = words("errors clock fsm fsutil paths background sdnotify")
 
 #: What the look at a dead svcmgrd's root may use of other rooms; see docs/adr/0013.
-OFFLINE_USES = "root host.wire host.facts proc.pidfile proc.logread proc.follow proc.procfs proc.identity"
+OFFLINE_USES = (
+    "root host.wire host.wire_status host.facts proc.pidfile proc.logread proc.follow proc.procfs proc.identity"
+)
 
 ROOMS = {
     "root": room(third="attrs msgspec"),
@@ -32,10 +34,13 @@ ROOMS = {
     "services.daemonkit": room("root conn proc.pidfile services.wire", "attrs msgspec"),
     "services.wire": room("root", "msgspec"),
     "services.door": room(),
-    "host": room("root conn proc svc volume host.wire services.host-side services.wire", "attrs msgspec tomli_w"),
-    "host.wire": room("root", "msgspec"),
+    "host": room(
+        "root conn proc svc volume host.wire host.wire_status services.host-side services.wire", "attrs msgspec tomli_w"
+    ),
+    "host.wire": room("root host.wire_status", "msgspec"),
+    "host.wire_status": room("root", "msgspec"),
     "host.offline": room(OFFLINE_USES, "msgspec"),
-    "cli": room("root conn host.wire host.offline monclient services.wire", "click msgspec"),
+    "cli": room("root conn host.wire host.wire_status host.offline monclient services.wire", "click msgspec"),
 }
 #: A daemon's own side: everything in services/X that is neither host side nor wire; X may not know another Y.
 DAEMON_SIDE = room("root conn proc volume monclient services.daemonkit", "attrs msgspec")
@@ -71,7 +76,7 @@ PURE = words(
     conn.verbs
     proc.spec proc.stopper proc.identity proc.tree proc.seam
     svc.spec svc.lifecycle svc.backoff svc.graph svc.events svc.status
-    host.wire services.wire
+    host.wire host.wire_status services.wire
     """,
     prefix="svcmgr.",
 )
@@ -112,7 +117,7 @@ def room_of(name: str) -> str:
     if parts[0] == "services":
         return _room_of_service(parts)
     two = ".".join(parts[:2])
-    if two in ("host.wire", "host.offline"):
+    if two in ("host.wire", "host.wire_status", "host.offline"):
         return two
     return parts[0]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from svcmgr.errors import UnknownService
 
 if TYPE_CHECKING:
-    from svcmgr.host.wire import ServiceRow
+    from svcmgr.host.wire_status import ServiceRow
     from svcmgr.paths import Layout
 
 

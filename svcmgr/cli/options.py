@@ -61,7 +61,7 @@ def complete_names(ctx: click.Context, _param: click.Parameter, incomplete: str)
     from svcmgr import paths
     from svcmgr.cli.app import App
     from svcmgr.errors import SvcmgrError
-    from svcmgr.host.wire import StatusReply, StatusRequest
+    from svcmgr.host.wire_status import StatusReply, StatusRequest
 
     layout = paths.resolve(ctx.find_root().params.get("root"), os.environ, os.getuid())
     try:

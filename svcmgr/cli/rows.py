@@ -9,7 +9,7 @@ from typing import Any
 
 from svcmgr.cli.render import Column, clean, duration, facts, indented
 from svcmgr.clock import rfc3339
-from svcmgr.host.wire import DaemonInfo, Exit, ServiceRow
+from svcmgr.host.wire_status import DaemonInfo, Exit, ServiceRow
 
 #: Statuses that count as "it runs" for the exit code of ``status NAME``; the rest is not up (yet, or any more).
 UP = frozenset({"online", "degraded"})

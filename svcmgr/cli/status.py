@@ -14,7 +14,7 @@ from svcmgr.cli.options import command, json_option, names_argument
 from svcmgr.cli.rows import COLUMNS, UP, as_object, block, cells, daemon_line, daemon_object, tail_lines
 from svcmgr.clock import SystemClock
 from svcmgr.errors import EXIT_NO_SVCMGRD, EXIT_NOT_RUNNING, EXIT_OK, NoSvcmgrd
-from svcmgr.host.wire import ServiceRow, StatusReply, StatusRequest
+from svcmgr.host.wire_status import ServiceRow, StatusReply, StatusRequest
 
 
 @command("status", "svcmgr status", "svcmgr status 'web@*' --json", "svcmgr status --long db")
