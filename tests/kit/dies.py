@@ -4,7 +4,7 @@
 
 Moments are about the one service named: ``before-intent`` (a change of its goal is about to be written),
 ``before-spawn`` (the intent is written, nothing is started), ``after-spawn`` (it runs, nothing is recorded),
-``torn-record`` (half of that record is written), ``before-stop`` (the intent to stop is written, no signal is sent),
+``torn-record`` (half of that record is written), ``before-signal`` (the intent to stop is written, no signal is sent),
 ``before-exit-record`` (it has ended, nothing is recorded).
 """
 
@@ -77,7 +77,7 @@ MOMENTS: dict[str, Callable[[str], None]] = {
     "before-spawn": lambda service: around("spawn", service),
     "after-spawn": lambda service: around("spawn", service, after=True),
     "torn-record": lambda service: at_record(service, torn=True, running=True),
-    "before-stop": lambda service: around("stop", service),
+    "before-signal": lambda service: around("stop", service),
     "before-exit-record": lambda service: at_record(service, torn=False, running=False),
 }
 

@@ -64,7 +64,7 @@ def test_case_29_an_unrecorded_daemon_is_found_and_not_started_twice(bare, momen
 
 def test_case_29_killed_between_the_intent_to_stop_and_the_signal(bare):
     bare.define("web", ["/bin/sleep", "600"])
-    bare.up(program=dying("before-stop"))
+    bare.up(program=dying("before-signal"))
     pid = bare.running("web")
     death_of(bare, "stop", "web")
     assert alive(pid)
