@@ -41,7 +41,7 @@ class LogKeeping:
     def __call__(self, stamped: events.Stamped) -> None:
         """Follow which services have logs."""
         event = stamped.event
-        if isinstance(event, events.Spawned | events.Adopted):
+        if isinstance(event, events.HasProcess):
             self._watch(event.name)
         elif isinstance(event, events.DefinitionChanged):
             self._watched.discard(event.name)

@@ -23,7 +23,7 @@ class Recorder:
     def __call__(self, stamped: events.Stamped) -> None:
         """Record what a later svcmgrd has to know."""
         event = stamped.event
-        if isinstance(event, events.Spawned | events.Adopted):
+        if isinstance(event, events.HasProcess):
             self._began(event, stamped.at)
         elif isinstance(event, events.BecameReady):
             self._update(event.name, ready=True)
@@ -34,7 +34,7 @@ class Recorder:
         elif isinstance(event, events.DefinitionChanged) and event.action == "remove":
             self.ledger.forget(event.name)
 
-    def _began(self, event: events.Spawned | events.Adopted, at: float) -> None:
+    def _began(self, event: events.HasProcess, at: float) -> None:
         fact = self.ledger.fact(event.name)
         service = self._services.get(event.name)
         if isinstance(event, events.Spawned):

@@ -148,6 +148,11 @@ class Answers:
         return self.process is not None and self.process.state is not StopState.GONE
 
     @property
+    def being_killed(self) -> bool:
+        """Whether SIGKILL was sent and its deadline has not passed."""
+        return self.process is not None and self.process.state is StopState.KILLING
+
+    @property
     def online(self) -> bool:
         """Alive and answering."""
         return self.status is Status.ONLINE

@@ -51,8 +51,10 @@ class Waited(Event):
 
 
 @attrs.frozen
-class Spawned(Event):
-    what = "spawned"
+class HasProcess(Event):
+    """Root of the two ways in which a service comes by a process."""
+
+    what = "has-process"
     pid: int
     incarnation: int
     start_ticks: int = 0
@@ -60,7 +62,13 @@ class Spawned(Event):
     spec_hash: str = ""
 
     def fields(self) -> dict[str, Any]:
+        """Without what only the ledger needs."""
         return {"pid": self.pid, "incarnation": self.incarnation}
+
+
+@attrs.frozen
+class Spawned(HasProcess):
+    what = "spawned"
 
 
 @attrs.frozen
@@ -70,18 +78,10 @@ class SpawnFailed(Event):
 
 
 @attrs.frozen
-class Adopted(Event):
+class Adopted(HasProcess):
     """A process of an earlier svcmgrd was taken over, or a daemon's own child became the main process."""
 
     what = "adopted"
-    pid: int
-    incarnation: int
-    start_ticks: int = 0
-    boot_id: str = ""
-    spec_hash: str = ""
-
-    def fields(self) -> dict[str, Any]:
-        return {"pid": self.pid, "incarnation": self.incarnation}
 
 
 @attrs.frozen

@@ -156,8 +156,9 @@ class Flow(Answers):
         self.changed()
 
     def _exited(self, status: ExitStatus) -> None:
-        if self.unseen:
-            status, self.unseen = ExitStatus(), False
+        unseen, self.unseen = self.unseen, False
+        if unseen:
+            status = ExitStatus()
         now = self.seams.clock.monotonic()
         uptime = max(0.0, now - self.started)
         if self.conn is not None:
@@ -175,7 +176,8 @@ class Flow(Answers):
             )
         )
         cause = self.lifecycle.cause
-        event = self.lifecycle.exit_event(Ending(status.code == 0, uptime), now)
+        # How long a run lasted that nobody saw end is not known, so it proves nothing about its health.
+        event = self.lifecycle.exit_event(Ending(status.code == 0, 0.0 if unseen else uptime), now)
         held = self.seams.listener.why_held(self.key) if event is Ev.EXIT_AGAIN else ""
         self.feed(Ev.EXIT_HELD if held else event)
         text = status.describe()
@@ -212,6 +214,7 @@ class Flow(Answers):
         if self.state is State.STOPPING:
             self.feed(Ev.UNKILLABLE)
         self._explain(text)
+        self.changed()
 
     def became_ready(self) -> None:
         """What the readiness rule waited for has happened."""

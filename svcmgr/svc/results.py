@@ -107,6 +107,8 @@ def judge_stop(service: Service, *, was_down: bool) -> Judge:
                 return Result(service.key, "was-not-running")
             return Result(service.key, "killed" if service.was_killed else "stopped")
         if service.state is State.FAILED and service.present:
+            if service.being_killed:
+                return None  # another round has begun
             return Result(service.key, "failed", ok=False, text=service.reason, code="stop-failed")
         if service.goal is Goal.UP and service.state in (State.STARTING, State.RUNNING):
             return Result(service.key, "failed", ok=False, text="it was started meanwhile", code="busy")

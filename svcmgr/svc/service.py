@@ -64,6 +64,8 @@ class Service(Flow):
                     self._explain(held)
                 else:
                     self.start()
+        elif state is State.FAILED and self.present:
+            return  # it outlived SIGKILL: only a command tries that again
         elif state not in (State.DOWN, State.STOPPING) and not unstoppable:
             self.stop()
 
@@ -148,9 +150,9 @@ class Service(Flow):
         self.incarnation = past.incarnation
         self.started = past.started
         self.process.init(self._describe_found())
+        self.unseen = True
         if left is not None and self.process.adopt(left):
             self.lifecycle.restore(State.STOPPING)
-            self.unseen = True
             self.process.stop()
             return
         self.lifecycle.restore(State.RUNNING)

@@ -205,7 +205,13 @@ class Supervisor:
 
     async def stop(self, keys: Iterable[str]) -> dict[str, SvcmgrError]:
         """Stop what has goal DOWN among ``keys``; each as soon as nothing that follows it runs."""
-        return await self._each(keys, self._reconcile)
+        return await self._each(keys, self._stop_one)
+
+    def _stop_one(self, service: Service) -> None:
+        if service.goal is Goal.DOWN and service.state is State.FAILED and service.present:
+            service.stop()  # whatever made it unkillable may be over
+        else:
+            self._reconcile(service)
 
     async def rerun(self, keys: Iterable[str]) -> dict[str, SvcmgrError]:
         """Give each of ``keys`` a fresh process."""

@@ -666,3 +666,14 @@ async def test_a_crashed_service_waits_for_what_it_requires(tmp_path: Path) -> N
         assert world["web"].state is State.RUNNING
         assert world.times("web", "spawned")[-1] == began + 6
         assert words(await world.stop("web")) == {"web": "stopped"}
+
+
+@virtual
+async def test_a_second_stop_of_an_unkillable_process_waits_for_its_own_verdict(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.define("web", Program(unkillable=True), stop_grace=1.0)
+        await world.start("web")
+        assert words(await world.stop("web")) == {"web": "failed"}
+        first = world.now
+        assert words(await world.stop("web")) == {"web": "failed"}
+        assert world.now - first == 5  # the deadline after SIGKILL, once more
