@@ -90,15 +90,6 @@ def read_limited(path: Path, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def unlink_quietly(path: Path) -> bool:
-    """Remove ``path`` if it is there. Returns whether it was. Raises OSError on anything but absence."""
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def make_dir(path: Path, mode: int = 0o755) -> None:
     """Create ``path`` and its parents.
 

@@ -115,6 +115,6 @@ async def _start(commander: Commander, goals: dict[str, str | None], boot_id: st
 async def _replace_changed(supervisor: Supervisor) -> None:
     """A process that was started from another definition is replaced, with the reason on record."""
     for service in supervisor.services.values():
-        if service.alive and service.goal is Goal.UP and service.running_digest not in ("", service.spec.digest):
+        if service.goal is Goal.UP and service.outdated:
             supervisor.emit(events.DefinitionChanged(service.key, "restart", "changed while svcmgrd was down"))
             await supervisor.rerun([service.key])

@@ -264,7 +264,7 @@ class Commander:
             self.supervisor.want(keys, Goal.DOWN, by="shutdown")
             errors = await self.supervisor.stop(self.supervisor.graph.with_dependents(keys))
             stopped = await self._outcomes(keys, judges, errors, timeout_s, "stopping")
-        stays = {k: s.identity.pid for k, s in self.supervisor.services.items() if s.alive and s.identity is not None}
+        stays = self.supervisor.living()
         self.end()
         return wire.ShutdownReply(stopped, stays)
 

@@ -64,6 +64,8 @@ class Daemon:
         self.layout = options.layout
         self.clock = options.clock
         self.short_dir = short_socket_dir(options.environ, os.getuid())
+        #: what is bound and connected to; the readable name is ``layout.control_socket``
+        self.control = socket_path(self.layout.control_socket, self.short_dir)
         self._ending = asyncio.Event()
         self._cgroups = find_base(self.layout.run)
         self._started = self.clock.monotonic()
@@ -132,7 +134,7 @@ class Daemon:
             rng=random.Random(),  # noqa: S311 - jitter, not a secret
             layout=self.layout,
             short_dir=self.short_dir,
-            control=socket_path(self.layout.control_socket, self.short_dir),
+            control=self.control,
             environ=base_environment(self.options.environ),
             listener=supervisor,
             cgroups=self._cgroups,
@@ -163,19 +165,17 @@ class Daemon:
                     self.layout.control_socket.unlink(missing_ok=True)
 
     def _server_spec(self) -> ServerSpec:
-        path = socket_path(self.layout.control_socket, self.short_dir)
         return ServerSpec(
-            address=f"unix:{path}", name="svcmgrd", incarnation=os.getpid(), access=access_of, socket_mode=0o666
+            address=f"unix:{self.control}", name="svcmgrd", incarnation=os.getpid(), access=access_of, socket_mode=0o666
         )
 
     def _link_socket(self) -> None:
         """Make the readable name of a socket that had to be shortened lead to it, also for clients of other users."""
         readable = self.layout.control_socket
-        path = socket_path(readable, self.short_dir)
-        if path != readable:
+        if self.control != readable:
             with suppress(OSError):  # without the link our own clients compute the path, and `show` tells it
                 readable.unlink(missing_ok=True)
-                readable.symlink_to(path)
+                readable.symlink_to(self.control)
 
     def _info_for(self, commander: Commander) -> Callable[[str], wire.DaemonInfo]:
         root = str(self.layout.root) if self.layout.root is not None else ""
@@ -211,7 +211,7 @@ class Daemon:
             log_line(error.message)
 
     def _farewell(self, supervisor: Supervisor) -> None:
-        stays = {k: s.identity.pid for k, s in supervisor.services.items() if s.alive and s.identity is not None}
+        stays = supervisor.living()
         if stays:
             log_line("ends; these go on: " + ", ".join(f"{k} (pid {pid})" for k, pid in stays.items()))
         else:

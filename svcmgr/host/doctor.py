@@ -42,7 +42,7 @@ def _services(supervisor: Supervisor) -> Iterator[wire.Finding]:
             yield wire.Finding("error", key, f"{status.value}: {service.reason}", f"look at: svcmgr logs {key}")
         elif status in (Status.DEGRADED, Status.FOREIGN, Status.WAITING):
             yield wire.Finding("warning", key, f"{status.value}: {service.reason}".rstrip(": "), f"svcmgr show {key}")
-        if service.alive and service.running_digest not in ("", service.spec.digest):
+        if service.outdated:
             yield wire.Finding("warning", key, "runs from an older definition", f"apply it: svcmgr restart {key}")
 
 

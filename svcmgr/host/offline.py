@@ -20,14 +20,6 @@ from svcmgr.proc import procfs
 from svcmgr.proc.pidfile import owner
 
 
-def daemon_pid(layout: Layout) -> int | None:
-    """The pid of the svcmgrd that holds this root, whether it answers or not."""
-    try:
-        return owner(layout.daemon_pidfile)
-    except PidfileUnusable:
-        return None
-
-
 def status(layout: Layout) -> list[wire.ServiceRow]:
     """One row per known service: alive if its recorded process, or the holder of its pidfile lock, lives."""
     intent = _intent(layout)

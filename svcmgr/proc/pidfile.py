@@ -17,6 +17,7 @@ import fcntl
 import os
 import stat
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -82,6 +83,11 @@ def owner(path: Path) -> int | None:
     Raises:
         PidfileUnusable: not a regular file, or not readable.
     """
+    return _ask(path, _lock_owner)
+
+
+def _ask(path: Path, question: Callable[[int], int | None]) -> int | None:
+    """``question`` put to a descriptor of ``path``; our own pid when the file is locked by us, None when absent."""
     if _is_ours(path):
         return os.getpid()
     try:
@@ -89,7 +95,7 @@ def owner(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        return _lock_owner(fd)
+        return question(fd)
     finally:
         os.close(fd)
 
@@ -106,16 +112,11 @@ def read_pidfile(path: Path) -> int | None:
     Raises:
         PidfileUnusable: not a regular file, or not readable.
     """
-    if _is_ours(path):
-        return os.getpid()
-    try:
-        fd = _open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        line = os.read(fd, 64).split(b"\n", 1)[0].strip()
-    finally:
-        os.close(fd)
+    return _ask(path, _number)
+
+
+def _number(fd: int) -> int | None:
+    line = os.read(fd, 64).split(b"\n", 1)[0].strip()
     number = int(line) if line.isdigit() and len(line) <= 8 else 0
     return number if 0 < number <= _PID_MAX else None
 

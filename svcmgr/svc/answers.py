@@ -148,6 +148,11 @@ class Answers:
         return self.process is not None and self.process.state is not StopState.GONE
 
     @property
+    def outdated(self) -> bool:
+        """Whether its process was started from another definition than the one in force."""
+        return self.alive and self.running_digest not in ("", self.spec.digest)
+
+    @property
     def being_killed(self) -> bool:
         """Whether SIGKILL was sent and its deadline has not passed."""
         return self.process is not None and self.process.state is StopState.KILLING

@@ -178,6 +178,10 @@ class Supervisor:
             raise UnknownService(f"cannot find service {key!r}", name=key)
         return service
 
+    def living(self) -> dict[str, int]:
+        """The services whose main process lives, with its pid: what goes on when svcmgrd ends."""
+        return {k: s.identity.pid for k, s in self.services.items() if s.alive and s.identity is not None}
+
     # --- commands ----------------------------------------------------------------------------------------
 
     def want(self, keys: Iterable[str], goal: Goal, by: str = "") -> None:
