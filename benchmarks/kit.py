@@ -99,6 +99,20 @@ class Svcmgrd:
         self.process.wait(timeout=60)
 
 
+@contextlib.contextmanager
+def running_floor(count: int, work: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path, float]]:
+    """The floor with ``count`` children that have all reported: its process, the report, and when it was started."""
+    report = work / "floor.report"
+    began = time.monotonic()
+    process = subprocess.Popen([str(work / "floor"), str(count), str(work / "child"), str(report)])
+    try:
+        until(lambda: len(starts(report)) >= count)
+        yield process, report, began
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def pss_mib(pid: int) -> float:
     """Proportional set size in MiB."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():

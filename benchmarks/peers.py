@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.kit import compile_c, percentile, starts, svcmgrd, until
+from benchmarks.kit import compile_c, percentile, running_floor, starts, svcmgrd, until
 from benchmarks.supervise import define, restart_latency
 
 
@@ -42,14 +42,8 @@ def runit(count: int, work: Path, rounds: int) -> list[float]:
 
 
 def floor(count: int, work: Path, rounds: int) -> list[float]:
-    report = work / "floor.report"
-    process = subprocess.Popen([str(work / "floor"), str(count), str(work / "child"), str(report)])
-    try:
-        until(lambda: len(starts(report)) >= count)
+    with running_floor(count, work) as (_, report, _):
         return restart_latency(report, {i: pid for i, pid, _ in starts(report)}, rounds)
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def svcmgr(count: int, work: Path, rounds: int) -> list[float]:

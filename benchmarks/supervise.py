@@ -17,7 +17,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.kit import Svcmgrd, compile_c, cpu_seconds, percentile, pss_mib, starts, svcmgrd, switches, until
+from benchmarks.kit import (
+    Svcmgrd,
+    compile_c,
+    cpu_seconds,
+    percentile,
+    pss_mib,
+    running_floor,
+    starts,
+    svcmgrd,
+    switches,
+    until,
+)
 from svcmgr.conn import BlockingClient
 from svcmgr.host.wire import ActionReply, StatusReply
 
@@ -44,18 +55,12 @@ def restart_latency(report: Path, current: dict[int, int], rounds: int) -> list[
 
 
 def floor(count: int, work: Path, rounds: int) -> dict[str, float]:
-    report = work / "floor.report"
-    began = time.monotonic()
-    process = subprocess.Popen([str(work / "floor"), str(count), str(work / "child"), str(report)])
-    until(lambda: len(starts(report)) >= count)
-    records = starts(report)
-    launched = max(at for _, _, at in records) - began
-    current = {i: pid for i, pid, _ in records}
-    latency = restart_latency(report, current, rounds)
-    pss = pss_mib(process.pid)
-    began = time.monotonic()
-    process.terminate()
-    process.wait()
+    with running_floor(count, work) as (process, report, started):
+        records = starts(report)
+        launched = max(at for _, _, at in records) - started
+        latency = restart_latency(report, {i: pid for i, pid, _ in records}, rounds)
+        pss = pss_mib(process.pid)
+        began = time.monotonic()
     stopped = time.monotonic() - began
     return {
         "launch": launched,

@@ -114,7 +114,7 @@ async def _start(commander: Commander, goals: dict[str, str | None], boot_id: st
 
 async def _replace_changed(supervisor: Supervisor) -> None:
     """A process that was started from another definition is replaced, with the reason on record."""
-    for service in supervisor.services.values():
-        if service.goal is Goal.UP and service.outdated:
-            supervisor.emit(events.DefinitionChanged(service.key, "restart", "changed while svcmgrd was down"))
-            await supervisor.rerun([service.key])
+    changed = [key for key, service in supervisor.services.items() if service.goal is Goal.UP and service.outdated]
+    for key in changed:
+        supervisor.emit(events.DefinitionChanged(key, "restart", "changed while svcmgrd was down"))
+    await supervisor.rerun(changed)
