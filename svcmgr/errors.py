@@ -74,6 +74,36 @@ class DependencyCycle(BadDefinition):
     code = "dependency-cycle"
 
 
+class UnknownVolume(BadInput):
+    """No volume of that name; ``details['near']`` lists the closest known names."""
+
+    code = "unknown-volume"
+
+
+class UnknownOption(BadInput):
+    """A volume has no such option; ``details['near']`` lists the closest known names."""
+
+    code = "unknown-option"
+
+
+class BadVolfile(BadInput):
+    """A volfile is not in the grammar, or its graph is not one; ``details`` have line and column where known."""
+
+    code = "bad-volfile"
+
+
+class UnknownSnapshot(BadInput):
+    """A volume has no such snapshot; ``details['near']`` lists the closest known names."""
+
+    code = "unknown-snapshot"
+
+
+class UnknownSchedule(BadInput):
+    """A volume has no such snapshot schedule; ``details['known']`` lists those it has."""
+
+    code = "unknown-schedule"
+
+
 class AlreadyExists(SvcmgrError):
     """An object of that name is there already."""
 
@@ -226,6 +256,18 @@ class StorageFailed(SvcmgrError):
     """The file system refused a write (full, read-only); the previous content is intact."""
 
     code = "storage-failed"
+
+
+class LowSpace(StorageFailed):
+    """The file system has less free space than its guard wants kept; nothing was written."""
+
+    code = "low-space"
+
+
+class Unsupported(SvcmgrError):
+    """This host or file system cannot do it; the message says what is missing."""
+
+    code = "unsupported"
 
 
 class SecondDaemon(SvcmgrError):
