@@ -78,6 +78,7 @@ PURE = words(
     svc.spec svc.lifecycle svc.backoff svc.graph svc.events svc.status
     volume.checks volume.civil volume.free volume.info volume.options volume.snapshot
     host.wire host.wire_status services.wire services.snapd.wire
+    services.snapd.exposed services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
     """,
     prefix="svcmgr.",
 )
