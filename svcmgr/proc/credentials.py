@@ -65,7 +65,7 @@ def start_as(
                 if uid not in (0, os.geteuid()):
                     _become(uid, gid)
                 result = function(prepared)
-        except BaseException as error:
+        except Exception as error:
             future.set_exception(error)
         else:
             future.set_result(result)
