@@ -18,6 +18,8 @@ from svcmgr.host.commander import Commander
 from svcmgr.host.daemon import BUILTIN
 from svcmgr.host.recorder import Recorder
 from svcmgr.host.store import IntentStore, Ledger
+from svcmgr.host.volume_store import VolumeStore
+from svcmgr.host.volumes import Volumes
 from svcmgr.svc import Registry
 from tests.kit.fakeos import US, FakeOs, Program
 from tests.kit.world import World, layout_in
@@ -37,7 +39,10 @@ class Life(World):
         self.store = IntentStore(layout, self.clock.utc())
         recorder = Recorder(self.ledger, self.clock, self.supervisor.services)
         self.supervisor.sinks.insert(0, recorder)
-        self.commander = Commander(self.supervisor, self.seams, Registry(BUILTIN), self.store, recorder)
+        volumes = Volumes(
+            self.supervisor, VolumeStore(layout, self.clock.utc()), self.store, Registry(BUILTIN), self.seams
+        )
+        self.commander = Commander(self.supervisor, self.seams, volumes, self.store, recorder)
         self.ended = False
         self.commander.end = self._end
 
