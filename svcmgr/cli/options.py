@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -29,9 +29,13 @@ def seconds_option(*declarations: str, **settings: Any) -> Callable[[F], F]:
 
 def command(name: str, *examples: str) -> Callable[[Callable[..., Any]], click.Command]:
     """``click.command`` with worked examples below the help text. The docstring is the help."""
+    return click.command(name, epilog=epilog(examples))
+
+
+def epilog(examples: Sequence[str]) -> str:
+    """Worked examples as they stand below a help text."""
     heading = "Example:" if len(examples) == 1 else "Examples:"
-    epilog = "\b\n" + "\n".join([heading, *("  " + example for example in examples)])
-    return click.command(name, epilog=epilog)
+    return "\b\n" + "\n".join([heading, *("  " + example for example in examples)])
 
 
 def json_option(function: F) -> F:
