@@ -13,7 +13,7 @@ volfile-facts   read    none                  VolfileFacts     who asked for whi
 volume-create   admin   VolumeCreateRequest   VolumeReply      make one; it is not started
 volume-start    admin   VolumeActionRequest   VolumeReply      start it, and the services that it wants
 volume-stop     admin   VolumeActionRequest   VolumeReply      stop those services; the data stays
-volume-delete   admin   VolumeNameRequest     VolumeReply      forget one that is not started; the data stays
+volume-delete   admin   VolumeDeleteRequest   VolumeReply      forget one that is not started; the data stays
 volume-set      admin   VolumeSetRequest      VolumeReply      set options, all of them or none
 volume-reset    admin   VolumeResetRequest    VolumeReply      set options back to their defaults
 ==============  ======  ====================  ===============  =====================================================
@@ -72,8 +72,11 @@ class VolumeCreateRequest(msgspec.Struct, frozen=True):
     bricks: list[str]
 
 
-class VolumeNameRequest(msgspec.Struct, frozen=True):
+class VolumeDeleteRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``force``: also when a service holds something of it, such as snapshots; their data stays where it is."""
+
     name: str
+    force: bool = False
 
 
 class VolumeActionRequest(msgspec.Struct, frozen=True, omit_defaults=True):

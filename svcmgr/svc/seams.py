@@ -55,7 +55,7 @@ class Listener(Protocol):
 class Volfiles(Protocol):
     """The volfile server as services see it."""
 
-    def publish(self, volfile_id: str, text: str, owner: str) -> None:
+    def publish(self, volfile_id: str, text: str, owner: str) -> object:
         """Serve ``text`` under ``volfile_id`` from now on. Raises AlreadyExists, BadVolfile; then the old one stays."""
         ...
 
@@ -67,7 +67,7 @@ class Volfiles(Protocol):
 class NoVolfiles:
     """For hosts without a volfile server."""
 
-    def publish(self, volfile_id: str, text: str, owner: str) -> None:
+    def publish(self, volfile_id: str, text: str, owner: str) -> object:
         """Nobody asks."""
 
     def withdraw(self, owner: str) -> None:
