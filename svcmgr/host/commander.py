@@ -74,7 +74,8 @@ class Commander:
 
     def findings(self) -> list[wire.Finding]:
         """What ``doctor`` shows."""
-        return examine(self.supervisor, self.layout, self.invalid, self.store, self.recorder.ledger)
+        known = self.store, self.recorder.ledger, self.volumes.store
+        return examine(self.supervisor, self.layout, self.invalid, *known)
 
     # --- goals -----------------------------------------------------------------------------------------
 
