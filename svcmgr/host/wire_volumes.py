@@ -59,7 +59,7 @@ class VolumesRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class VolumesReply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``invalid`` maps a volume whose file could not be loaded to the reason."""
+    """``invalid`` maps a volume that was asked for and whose file could not be loaded to the reason."""
 
     volumes: list[VolumeInfo]
     invalid: dict[str, str] = {}
