@@ -11,7 +11,7 @@ from svcmgr.cli.app import ANSWER_MARGIN_S, QUICK_S, App
 from svcmgr.cli.options import command, json_option, no_wait_option, timeout_option
 from svcmgr.cli.progress import watching
 from svcmgr.cli.volume_args import absolute_brick, volume_argument
-from svcmgr.host.wire_volumes import VolumeActionRequest, VolumeCreateRequest, VolumeNameRequest, VolumeReply
+from svcmgr.host.wire_volumes import VolumeActionRequest, VolumeCreateRequest, VolumeDeleteRequest, VolumeReply
 
 
 @command("create", "svcmgr volume create v0 /srv/bricks/v0", "svcmgr volume create wide /disk1/wide /disk2/wide")
@@ -64,12 +64,16 @@ def stop(app: App, name: str, as_json: bool, no_wait: bool, timeout: float) -> i
     return volume_report.finish(reply, reply.volume.status, as_json)
 
 
-@command("delete", "svcmgr volume delete v0")
+@command("delete", "svcmgr volume delete v0", "svcmgr volume delete v0 --force")
 @volume_argument
 @json_option
+@click.option("--force", is_flag=True, help="Also when it has snapshots; their data stays in the bricks.")
 @click.pass_obj
-def delete(app: App, name: str, as_json: bool) -> int:
-    """Forget a volume that is not started. Its bricks and what is in them stay."""
+def delete(app: App, name: str, as_json: bool, force: bool) -> int:
+    """Forget a volume that is not started. Its bricks and what is in them stay.
+
+    A volume with snapshots is refused: delete them first, while it is started.
+    """
     with app.connect() as client:
-        reply = client.call("volume-delete", VolumeNameRequest(name), type=VolumeReply)
+        reply = client.call("volume-delete", VolumeDeleteRequest(name, force), type=VolumeReply)
     return volume_report.finish(reply, f"deleted, its data stays in {', '.join(reply.volume.bricks)}", as_json)

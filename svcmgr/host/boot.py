@@ -20,6 +20,7 @@ def boot(commander: Commander, ledger: Ledger) -> Callable[[], Awaitable[None]]:
     supervisor = commander.supervisor
     specs, commander.invalid = without_cycles({}, *commander.load())
     services = _make_all(commander, specs)
+    supervisor.volumes = commander.volumes.store.volumes
     supervisor.take(services)
     now_boot = commander.seams.os.boot_id()
     same_boot = commander.store.intent.boot_id == now_boot
@@ -109,7 +110,9 @@ async def _start(commander: Commander, goals: dict[str, str | None], boot_id: st
     up = [k for k, s in supervisor.services.items() if s.goal is Goal.UP and k not in rested]
     order = supervisor.graph.with_requirements(up)
     await supervisor.start([k for k in order if k in supervisor.services and k not in rested])
-    await supervisor.stop([k for k, s in supervisor.services.items() if s.alive and (s.goal is Goal.DOWN or not s.lifecycle.wanted)])
+    await supervisor.stop(
+        [k for k, s in supervisor.services.items() if s.alive and (s.goal is Goal.DOWN or not s.lifecycle.wanted)]
+    )
 
 
 async def _replace_changed(supervisor: Supervisor) -> None:

@@ -6,14 +6,15 @@ has such things, since a snapshot of a subvolume is instant.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from svcmgr import btrfs
-from svcmgr.errors import BadInput, StorageFailed, SvcmgrError
+from svcmgr.errors import BadInput, NotPermitted, StorageFailed, SvcmgrError, Unsupported
 
 
 def near(name: str, known: Iterable[str]) -> list[str]:
@@ -62,17 +63,30 @@ def make(bricks: Sequence[str]) -> None:
 
 
 def _make_one(brick: str) -> None:
-    if btrfs.is_btrfs(Path(brick).parent):
-        btrfs.create_subvolume(Path(brick))
-    else:
-        os.mkdir(brick, 0o755)
+    with _parent_of(brick) as (parent, name):
+        try:
+            btrfs.create_subvolume(parent, name)
+        except (Unsupported, NotPermitted):
+            os.mkdir(name, 0o755, dir_fd=parent)
 
 
 def _unmake(brick: str) -> None:
-    if btrfs.is_btrfs(Path(brick)):
-        btrfs.destroy_subvolume(Path(brick))
-    else:
-        os.rmdir(brick)
+    with _parent_of(brick) as (parent, name):
+        try:
+            os.rmdir(name, dir_fd=parent)  # an empty subvolume too, since Linux 4.18
+        except OSError:
+            btrfs.destroy(parent, name)
+
+
+@contextlib.contextmanager
+def _parent_of(brick: str) -> Iterator[tuple[int, str]]:
+    """Its parent directory, opened, and its name in there."""
+    where, name = os.path.split(brick)
+    parent = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield parent, name
+    finally:
+        os.close(parent)
 
 
 def check_present(bricks: Sequence[str]) -> None:
@@ -82,7 +96,8 @@ def check_present(bricks: Sequence[str]) -> None:
             found = os.lstat(brick)
         except OSError as error:
             raise BadInput(
-                f"cannot start: brick {number}, {brick}, is not there ({error.strerror}); mount or create it", brick=brick
+                f"cannot start: brick {number}, {brick}, is not there ({error.strerror}); mount or create it",
+                brick=brick,
             ) from error
         if not stat.S_ISDIR(found.st_mode):
             raise BadInput(f"cannot start: brick {number}, {brick}, is not a directory", brick=brick)

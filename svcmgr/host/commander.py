@@ -21,7 +21,7 @@ from svcmgr.host.reread import Plan, make_plan, without_cycles
 from svcmgr.host.store import IntentStore
 from svcmgr.host.volumes import Volumes, volume_specs
 from svcmgr.paths import Layout, check_key
-from svcmgr.svc import Goal, Registry, Result, Seams, Service, ServiceSpec, State, Supervisor, judge_start, judge_stop
+from svcmgr.svc import Goal, Result, Seams, Service, ServiceSpec, State, Supervisor, judge_start, judge_stop
 from svcmgr.svc.events import DefinitionChanged
 from svcmgr.svc.lifecycle import ACTIVE
 from svcmgr.svc.results import Judge

@@ -23,7 +23,7 @@ from svcmgr.host.store import IntentStore
 from svcmgr.host.volume_store import VolumeStore
 from svcmgr.svc import Goal, Registry, Seams, Service, ServiceSpec, Supervisor, events
 from svcmgr.svc.volumes import Moved, revolume
-from svcmgr.volume import OPTIONS, Volume, check_bricks
+from svcmgr.volume import OPTIONS, Volume, check_bricks, check_mount
 
 
 def volume_specs(names: Iterable[str], registry: Registry) -> dict[str, ServiceSpec]:
@@ -86,7 +86,9 @@ class Volumes:
         """Raises AlreadyExists, BadInput, StorageFailed."""
         async with self._creating, self._one_at_a_time(request.name):
             if request.name in self.store.volumes or request.name in self.store.invalid:
-                raise AlreadyExists(f"cannot create volume {request.name}: there is one of that name", name=request.name)
+                raise AlreadyExists(
+                    f"cannot create volume {request.name}: there is one of that name", name=request.name
+                )
             volume = Volume.create(request.name, str(uuid.uuid4()), tuple(request.bricks), self._clock.utc())
             check_bricks(volume, self.store.volumes.values())
             layout = self._seams.layout
@@ -123,12 +125,19 @@ class Volumes:
             return await self._change("stop", volume, {}, request.timeout_s if request.wait else 0.0)
 
     async def set(self, request: wire.VolumeSetRequest) -> wire.VolumeReply:
-        """Raises UnknownVolume, UnknownOption, BadInput, BadVolfile, ReconfigureFailed, StorageFailed."""
+        """All of them or none.
+
+        Raises:
+            UnknownVolume, UnknownOption, BadInput, AlreadyExists, BadVolfile, StorageFailed: nothing has changed.
+            ReconfigureFailed: a daemon refused; the old values are in force again.
+        """
         if not request.options:
             raise BadInput(f"cannot set options of {request.name}: give at least one KEY VALUE")
         async with self._one_at_a_time(request.name):
             old = self.find(request.name)
-            return await self._options("set", old, old.set(request.options, self._clock.utc()), request.timeout_s)
+            new = old.set(request.options, self._clock.utc())
+            check_mount(new, self.store.volumes.values())
+            return await self._options("set", old, new, request.timeout_s)
 
     async def reset(self, request: wire.VolumeResetRequest) -> wire.VolumeReply:
         """Raises UnknownVolume, UnknownOption, ReconfigureFailed, StorageFailed."""
@@ -163,7 +172,10 @@ class Volumes:
         async with self._one_at_a_time(request.name):
             volume = self.find(request.name)
             if volume.started:
-                raise Busy(f"cannot delete volume {volume.name}: it is started; stop it first: svcmgr volume stop {volume.name}")
+                raise Busy(
+                    f"cannot delete volume {volume.name}: it is started; "
+                    f"stop it first: svcmgr volume stop {volume.name}"
+                )
             concerned = self.concerned(volume.name)
             for service in concerned:
                 self.supervisor.check_removable(service)
@@ -177,7 +189,7 @@ class Volumes:
                 self.supervisor.remove(key)
             await self._intent.commit(dict.fromkeys(made))
             self.supervisor.emit(events.VolumeChanged("", volume.name, "delete"))
-            await revolume(self.supervisor, dict(self.store.volumes), volume.name, 0.0)
+            await revolume(self.supervisor, self.store.volumes, volume.name, 0.0)
             return wire.VolumeReply(info, {}, [])
 
     # --- the common part -----------------------------------------------------------------------------------
@@ -202,7 +214,7 @@ class Volumes:
     ) -> wire.VolumeReply:
         text = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in changed.items())
         self.supervisor.emit(events.VolumeChanged("", volume.name, action, text))
-        moved = await revolume(self.supervisor, dict(self.store.volumes), volume.name, timeout_s)
+        moved = await revolume(self.supervisor, self.store.volumes, volume.name, timeout_s)
         return wire.VolumeReply(self.info(volume), dict(changed), [_outcome(one) for one in moved])
 
     def concerned(self, name: str) -> list[Service]:

@@ -70,7 +70,9 @@ async def refresh(supervisor: Supervisor, keys: Iterable[str]) -> list[Moved]:
 
 
 async def _all(supervisor: Supervisor, services: list[Service], timeout_s: float) -> list[Moved]:
-    steps = {service.key: await _on_queue(supervisor, functools.partial(_step, supervisor, service)) for service in services}
+    steps = {
+        service.key: await _on_queue(supervisor, functools.partial(_step, supervisor, service)) for service in services
+    }
     told = await asyncio.gather(*(_tell(supervisor, s, steps[s.key]) for s in services if steps[s.key].change))
     judges = {key: step.judge for key, step in steps.items() if step.judge is not None}
     results = await supervisor.results(judges, timeout_s) if timeout_s > 0 else {}

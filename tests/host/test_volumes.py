@@ -410,7 +410,7 @@ async def test_the_next_svcmgrd_adopts_and_applies_what_changed_meanwhile(tmp_pa
         stored["options"][option] = value
         path.write_text(json.dumps(stored))
     async with Life(tmp_path / "root", system=system) as life:
-        it = Host(life, system, place)
+        it.life, it.volumes = life, life.volumes
         await advance(10)
         assert life.pid("snapd@v") == pid
         assert "hide-dot on" in it.served("v")

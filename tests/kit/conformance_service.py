@@ -108,9 +108,7 @@ class Subject:
         return (await self.world.stop(KEY))[KEY].word
 
 
-def check_service(
-    cls: type[Service], place: Path, volumes: Mapping[str, Any] | None = None, **fields: Any
-) -> None:
+def check_service(cls: type[Service], place: Path, volumes: Mapping[str, Any] | None = None, **fields: Any) -> None:
     """Raise AssertionError when ``cls`` breaks a promise. ``fields`` are those of the ServiceSpec that it needs.
 
     ``volumes``: those of the host, for a kind that wants one; the instance of the service is "1".

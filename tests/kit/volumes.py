@@ -61,7 +61,7 @@ def serving(root: Root, name: str) -> int:
 
 def view_of(root: Root, name: str) -> Path:
     """Where the view of volume ``name`` is mounted."""
-    (found,) = [o for o in volume(root, "get", name, "features.snapshot-mount")["options"]]
+    (found,) = volume(root, "get", name, "features.snapshot-mount")["options"]
     return Path(found["value"] or root.layout.run / "snaps" / name)
 
 

@@ -215,7 +215,14 @@ def test_case_53_only_activated_snapshots_are_shown_and_nobody_writes(own, place
     until(lambda: read_as_user(view / "one" / "notes") is None, "one is closed")
     snapshot(own, "activate", "v", "one")
     until(lambda: read_as_user(view / "one" / "notes") == "old", "one is back")
-    for script in ("echo x > two/notes", "touch two/new", "rm two/notes", "mkdir x", "mv two three", "chmod 600 two/notes"):
+    for script in (
+        "echo x > two/notes",
+        "touch two/new",
+        "rm two/notes",
+        "mkdir x",
+        "mv two three",
+        "chmod 600 two/notes",
+    ):
         done = subprocess.run(["/bin/sh", "-c", f"cd {view} && {script}"], capture_output=True, text=True, check=False)
         assert done.returncode != 0
         assert "Read-only file system" in done.stderr, f"{script}: {done.stderr}"

@@ -1,4 +1,4 @@
-"""snapd as a service: one instance for each volume, wanted exactly while the volume is started and features.uss is on."""
+"""snapd as a service: one for each volume, wanted exactly while that is started and features.uss is on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class SnapdService(Service):
         """It is named for its volume, and runs its own program. Raises BadDefinition."""
         super().check(spec)
         if spec.instance is None:
-            raise BadDefinition(f"cannot define {spec.key}: name it snapd@VOLUME for the volume whose snapshots it serves")
+            raise BadDefinition(
+                f"cannot define {spec.key}: name it snapd@VOLUME for the volume whose snapshots it serves"
+            )
         if spec.command:
             raise BadDefinition(f"cannot define {spec.key}: kind snapd has its own program", key="command")
 
@@ -116,9 +118,7 @@ class SnapdService(Service):
 
 
 def _told(comparison: Comparison) -> str:
-    texts = [
-        f"{change.option} {_shown(change.old)} -> {_shown(change.new)}" for change in comparison.changes[:_NAMED]
-    ]
+    texts = [f"{change.option} {_shown(change.old)} -> {_shown(change.new)}" for change in comparison.changes[:_NAMED]]
     more = len(comparison.changes) - len(texts)
     return ", ".join(texts) + (f" and {more} more" if more else "")
 
