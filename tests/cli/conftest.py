@@ -45,7 +45,7 @@ _VERBS: dict[str, tuple[Access, type | None]] = {
     "volume-create": (Access.ADMIN, wire_volumes.VolumeCreateRequest),
     "volume-start": (Access.ADMIN, wire_volumes.VolumeActionRequest),
     "volume-stop": (Access.ADMIN, wire_volumes.VolumeActionRequest),
-    "volume-delete": (Access.ADMIN, wire_volumes.VolumeNameRequest),
+    "volume-delete": (Access.ADMIN, wire_volumes.VolumeDeleteRequest),
     "volume-set": (Access.ADMIN, wire_volumes.VolumeSetRequest),
     "volume-reset": (Access.ADMIN, wire_volumes.VolumeResetRequest),
 }
