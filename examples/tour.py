@@ -84,7 +84,7 @@ def define() -> None:
 
 
 def make_disk() -> None:
-    """A btrfs of our own where we may mount one: snapshots there are instant. Else a directory, where they are copies."""
+    """A btrfs where we may mount one: snapshots are instant there. Else a directory, where they are copies."""
     DISK.mkdir()
     image = ROOT / "disk.img"
     if os.getuid() != 0 or shutil.which("mkfs.btrfs") is None:
