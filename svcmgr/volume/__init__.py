@@ -1,0 +1,30 @@
+"""volume: volumes, their options and snapshots, and volfiles, as values. The door of the room; all of it is pure."""
+
+from svcmgr.volume.free import Free as Free
+from svcmgr.volume.free import parse_free as parse_free
+from svcmgr.volume.info import Status as Status
+from svcmgr.volume.info import Volume as Volume
+from svcmgr.volume.info import check_bricks as check_bricks
+from svcmgr.volume.info import check_mount as check_mount
+from svcmgr.volume.options import OPTIONS as OPTIONS
+from svcmgr.volume.options import Option as Option
+from svcmgr.volume.options import canonical as canonical
+from svcmgr.volume.options import value as value
+from svcmgr.volume.snapshot import RESERVED_DIR as RESERVED_DIR
+from svcmgr.volume.snapshot import Cost as Cost
+from svcmgr.volume.snapshot import Record as Record
+from svcmgr.volume.snapshot import check_snapshot_name as check_snapshot_name
+from svcmgr.volume.snapshot import default_name as default_name
+from svcmgr.volume.snapshot import snapshot_dir as snapshot_dir
+from svcmgr.volume.volcompare import Comparison as Comparison
+from svcmgr.volume.volcompare import OptionChange as OptionChange
+from svcmgr.volume.volcompare import Verdict as Verdict
+from svcmgr.volume.volcompare import compare as compare
+from svcmgr.volume.volfile import TEXT_MAX as TEXT_MAX
+from svcmgr.volume.volfile import checksum as checksum
+from svcmgr.volume.volfile import parse as parse
+from svcmgr.volume.volfile import render as render
+from svcmgr.volume.volgen import snapd_graph as snapd_graph
+from svcmgr.volume.volgen import snapd_volfile_id as snapd_volfile_id
+from svcmgr.volume.volgraph import Graph as Graph
+from svcmgr.volume.volgraph import Node as Node
