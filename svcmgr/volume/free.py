@@ -35,15 +35,20 @@ class Free:
         return self.bytes or -(-total * round(self.percent * 1000) // 100_000)
 
     def text(self) -> str:
-        """The canonical text: the largest binary unit that gives a whole number."""
+        """The canonical text: the largest unit that gives a whole number, binary ones first."""
         if self.percent:
             return f"{self.percent:.3f}".rstrip("0").rstrip(".") + "%"
-        size, unit = self.bytes, ""
-        for prefix in _PREFIXES:
-            if not size or size % 1024:
-                break
-            size, unit = size // 1024, f"{prefix}iB"
-        return f"{size}{unit}"
+        return _whole(self.bytes, 1024, "iB") or _whole(self.bytes, 1000, "B") or str(self.bytes)
+
+
+def _whole(size: int, base: int, suffix: str) -> str:
+    """``size`` in the largest unit of ``base`` that gives a whole number; "" when none does."""
+    unit = ""
+    for prefix in _PREFIXES:
+        if not size or size % base:
+            break
+        size, unit = size // base, prefix + suffix
+    return f"{size}{unit}" if unit else ""
 
 
 def parse_free(text: str) -> Free:
