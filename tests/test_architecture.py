@@ -59,7 +59,7 @@ CONFINED = {
     "tomli_w": {"svcmgr.host.definitions"},
     "tomllib": {"svcmgr.host.definitions", "svcmgr.host.offline", "svcmgr.cli.definition"},
     "importlib.metadata": {"svcmgr.svc.registry"},
-    "ctypes": {"svcmgr.proc.linux", "svcmgr.proc.filerange", "svcmgr.proc.inotify"},
+    "ctypes": {"svcmgr.proc.linux", "svcmgr.proc.filerange", "svcmgr.proc.inotify", "svcmgr.proc.mounts"},
     "time": {"svcmgr.clock"},
     "datetime": {"svcmgr.clock"},
     "subprocess": {"svcmgr.proc.launch", "svcmgr.cli.launch"},

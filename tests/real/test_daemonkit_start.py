@@ -12,6 +12,7 @@ import pytest
 
 from svcmgr.proc.pidfile import owner
 from tests.kit.daemonproc import ROOT, DaemonProc, notify_socket
+from tests.kit.oddd import Oddd
 
 
 def test_the_pidfile_is_locked_for_life(tmp_path):
@@ -236,3 +237,15 @@ def test_no_supervisor_is_loaded_into_a_daemon():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=20)
     assert done.stdout == "[]\n", done.stderr
+
+
+class Open(Oddd):
+    socket_mode = 0o666
+
+
+@pytest.mark.parametrize(("daemon", "mode"), [("tests.kit.oddd:Oddd", 0o600), (f"{__name__}:Open", 0o666)])
+def test_the_socket_has_the_mode_that_the_daemon_says(tmp_path, daemon, mode):
+    with DaemonProc(tmp_path, daemon=daemon) as process:
+        process.up()
+        assert stat.S_IMODE(process.socket.stat().st_mode) == mode
+        assert process.end() == 0

@@ -47,6 +47,8 @@ class Daemon:
 
     #: The daemon's name in logs, in ``ps`` and on the wire.
     name: ClassVar[str]
+    #: Permission bits of the socket file. Who may connect is not who may do: ``access`` decides by peer credentials.
+    socket_mode: ClassVar[int] = 0o600
 
     def __init__(self, context: Context) -> None:
         """Take the context; open nothing. A BadInput for a flag of one's own ends the process with exit code 2."""

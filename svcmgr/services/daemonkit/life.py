@@ -195,7 +195,11 @@ class Life:
         standard = standard_verbs(self._facts.collect, self._reconfigure, self.stop)
         verbs = join_verbs(standard, self._daemon.verbs())
         spec = ServerSpec(
-            address=f"unix:{socket}", name=self._name, incarnation=os.getpid(), access=self._daemon.access
+            address=f"unix:{socket}",
+            name=self._name,
+            incarnation=os.getpid(),
+            access=self._daemon.access,
+            socket_mode=self._daemon.socket_mode,
         )
         self._server = Server(spec, verbs, clock=self._around.clock)
         await self._server.start()

@@ -1,0 +1,129 @@
+"""The FUSE mounts of our daemons: whether one is there, and how to take it away without touching it.
+
+Who asks a FUSE mount anything may wait for its daemon, or get "transport endpoint is not connected" when that was
+killed. So nothing here looks at the mounted path: the answer is in /proc/self/mountinfo (proc_pid_mountinfo(5)), and
+umount2(2) with MNT_DETACH needs no answer of the daemon.
+
+Mounts of others are never taken away: ours have the file system type ``fuse.svcmgr`` (or ``fuse``) and a source that
+begins with ``svcmgr:``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+import attrs
+
+from svcmgr.errors import NotPermitted, StorageFailed, Unsupported
+
+SOURCE_PREFIX = "svcmgr:"
+SUBTYPE = "svcmgr"
+_OUR_TYPES = frozenset({"fuse", f"fuse.{SUBTYPE}"})
+
+_MOUNTINFO = Path("/proc/self/mountinfo")
+# umount2(2)
+_MNT_DETACH = 2
+_UMOUNT_NOFOLLOW = 8
+#: More mounts on one path are somebody's loop, not our predecessors.
+_MOST_STACKED = 64
+
+
+@attrs.frozen
+class Mount:
+    """One line of mountinfo. ``device`` is "major:minor", which names the mount below /sys/class/bdi."""
+
+    path: Path
+    fs_type: str
+    source: str
+    device: str
+
+    @property
+    def ours(self) -> bool:
+        """Whether a daemon of ours made it."""
+        return self.fs_type in _OUR_TYPES and self.source.startswith(SOURCE_PREFIX)
+
+
+def mounted_at(path: Path) -> Mount | None:
+    """The topmost mount on ``path`` itself, or None; the path is not touched, only its parents are resolved."""
+    wanted = _resolved(path)
+    found = [mount for mount in parse(_MOUNTINFO.read_bytes()) if mount.path == wanted]
+    return found[-1] if found else None
+
+
+def parse(text: bytes) -> list[Mount]:
+    """The mounts in ``text``, the content of a mountinfo file, in its order; lines that are none are left out."""
+    mounts = []
+    for line in text.splitlines():
+        left, dash, right = line.partition(b" - ")
+        fields, described = left.split(b" "), right.split(b" ")
+        if dash and len(fields) >= 6 and len(described) >= 2:
+            names = (os.fsdecode(_unescape(field)) for field in (fields[4], *described[:2], fields[2]))
+            path, *rest = names
+            mounts.append(Mount(Path(path), *rest))
+    return mounts
+
+
+def detach(path: Path) -> int:
+    """Take away every mount of ours on ``path``, busy or not, one below the other; how many there were. Blocks shortly.
+
+    Processes with files open there keep them until they close them; new ones see what is below.
+
+    Raises:
+        NotPermitted: the topmost mount is somebody else's, or we may not unmount.
+        Unsupported: we are not root and there is no fusermount3 to do it.
+        StorageFailed: the kernel refused for another reason.
+    """
+    for count in range(_MOST_STACKED):
+        mount = mounted_at(path)
+        if mount is None or (count and not mount.ours):
+            return count
+        if not mount.ours:
+            raise NotPermitted(
+                f"cannot unmount {path}: {mount.source} ({mount.fs_type}) is mounted there and is not ours; "
+                "unmount it or choose another directory",
+                path=str(path),
+            )
+        _unmount(mount.path)
+    raise StorageFailed(f"cannot unmount {path}: more than {_MOST_STACKED} mounts are stacked there", path=str(path))
+
+
+def _resolved(path: Path) -> Path:
+    return Path(os.path.realpath(path.parent)) / path.name
+
+
+def _unescape(field: bytes) -> bytes:
+    # Blank, tab, newline and backslash are written as three octal digits (proc_pid_mountinfo(5)).
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8) & 0xFF]), field)
+
+
+def _unmount(path: Path) -> None:
+    if os.geteuid() == 0:
+        _umount2(path)
+    else:
+        _fusermount(path)
+
+
+def _umount2(path: Path) -> None:
+    import ctypes  # imported here: most daemons never unmount
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.umount2(os.fsencode(path), _MNT_DETACH | _UMOUNT_NOFOLLOW) != 0:
+        number = ctypes.get_errno()
+        refusal = NotPermitted if isinstance(OSError(number, ""), PermissionError) else StorageFailed
+        raise refusal(f"cannot unmount {path}: {os.strerror(number)} (errno {number})", path=str(path), errno=number)
+
+
+def _fusermount(path: Path) -> None:
+    program = shutil.which("fusermount3")
+    if program is None:
+        raise Unsupported(f"cannot unmount {path}: only root may, or fusermount3, which is not here; install fuse3")
+    before = mounted_at(path)
+    pid = os.posix_spawn(program, [program, "-u", "-z", "--", os.fspath(path)], os.environ)
+    with contextlib.suppress(ChildProcessError):  # a reaper of this process was faster; the table below tells
+        os.waitpid(pid, 0)
+    if before is not None and mounted_at(path) == before:
+        raise NotPermitted(f"cannot unmount {path}: fusermount3 refused; unmount it as root", path=str(path))
