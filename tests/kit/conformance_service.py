@@ -191,7 +191,7 @@ async def _manager_is_idempotent(it: Subject) -> None:
     def ask() -> None:
         before = (it.service.state, len(it.system.spawns), len(it.world.facts))
         for _ in range(3):
-            it.service.manager({})
+            it.service.manager(it.world.supervisor.volumes)
         after = (it.service.state, len(it.system.spawns), len(it.world.facts))
         assert after == before, "asking the manager again changed something"
 

@@ -11,6 +11,7 @@ from svcmgr.errors import BadDefinition, BadVolfile
 from svcmgr.svc import Change, Restart, Service, ServiceSpec, Verdict
 from svcmgr.volume import Comparison, Volume, compare, parse, render, snapd_graph, snapd_volfile_id
 from svcmgr.volume import Verdict as Shape
+from svcmgr.volume.volgen import FUSE
 
 #: The option of a volume that wants it.
 USS = "features.uss"
@@ -109,12 +110,16 @@ class SnapdService(Service):
 
     def mounts(self) -> Sequence[Path]:
         """Its view: where the volfile of now, and the one its process has, want it."""
-        found: dict[Path, None] = {}
-        for text in (self.configuring.in_force, self.volfile()):
-            for node in parse(text).nodes if text is not None else ():
-                if node.type == "mount/fuse":
-                    found[Path(dict(node.options)["mount-point"])] = None
-        return tuple(found)
+        texts = (self.configuring.in_force, self.volfile())
+        return tuple(dict.fromkeys(mount for text in texts if (mount := _mount_in(text)) is not None))
+
+
+def _mount_in(text: str | None) -> Path | None:
+    try:
+        top = parse(text or "").top
+    except BadVolfile:
+        return None  # what nobody could read nobody has mounted from
+    return Path(dict(top.options)["mount-point"]) if top.type == FUSE else None
 
 
 def _told(comparison: Comparison) -> str:
