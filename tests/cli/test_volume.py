@@ -176,7 +176,7 @@ def test_set_shows_what_changed_and_what_was_done(svcmgrd, svcmgr):
             ServiceOutcome("snapd@v0", "reconfigured", text="features.hide-dot-snapshots off -> on"),
             ServiceOutcome("b@v0", "restarted", text="v0-view is new at the top"),
             ServiceOutcome("c@v0", "unchanged"),
-            ServiceOutcome("d@v0", "deferred"),
+            ServiceOutcome("d@v0", "deferred", text="it does not answer"),
         ],
     )
     result = svcmgr("volume", "set", "v0", "features.hide-dot-snapshots", "on", "features.snapshot-mount=/snaps")
@@ -186,7 +186,7 @@ def test_set_shows_what_changed_and_what_was_done(svcmgrd, svcmgr):
         "snapd@v0: reconfigured, features.hide-dot-snapshots off -> on",
         "b@v0: restarted, v0-view is new at the top",
         "c@v0: unchanged",
-        "d@v0: takes it over when it runs again",
+        "d@v0: deferred, it does not answer",
     ]
     (request,) = svcmgrd.requests("volume-set")
     assert request.options == {"features.hide-dot-snapshots": "on", "features.snapshot-mount": "/snaps"}
