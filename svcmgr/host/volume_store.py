@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ from svcmgr.host.volume_file import SUFFIX, encode, read
 from svcmgr.paths import Layout
 from svcmgr.volume import Volume, check_bricks, check_mount
 from svcmgr.volume.options import MOUNT
+
+#: What atomic_write leaves when the machine dies under it.
+_UNFINISHED = re.compile(r"\..+\.json\.[0-9]+\.tmp\Z")
 
 
 class VolumeStore:
@@ -97,7 +101,7 @@ class VolumeStore:
         files = []
         for name in names:
             path = self.directory / name
-            if name.startswith(".") and name.endswith(".tmp"):
+            if _UNFINISHED.match(name):
                 self._drop_unfinished(path)
             elif not name.endswith(SUFFIX):
                 self._set_aside(path, "it is not the file of a volume")

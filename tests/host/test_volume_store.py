@@ -403,6 +403,7 @@ FOREIGN: dict[str, tuple[str, Callable[[Path], object]]] = {
     "link to nothing": ("v7.json", lambda path: path.symlink_to("/nowhere")),
     "bytes": (os.fsdecode(b"\xff\n.json"), lambda path: path.write_text("{}")),
     "no name": (".json", lambda path: path.write_text("{}")),
+    "somebody's temporary": (".v0.tmp", lambda path: path.write_text("{}")),
 }
 
 
