@@ -25,7 +25,6 @@ import hashlib
 import re
 
 from svcmgr.errors import BadVolfile
-from svcmgr.volume.checks import utf8
 from svcmgr.volume.volgraph import NODES_MAX, Fault, Graph, Node, fault
 from svcmgr.volume.volwords import KEYWORDS, PLAIN, Words, backtick, refusal, written
 
@@ -43,7 +42,7 @@ _BLOCK = re.compile(
     rf"[ \t\n]*+volume{_SPACE}({PLAIN}){_END}type{_SPACE}({PLAIN}){_END}{_OPTIONS}"
     rf"(?:subvolumes((?:{_SPACE}{PLAIN})++){_END}{_OPTIONS})?+end-volume(?=[ \t\r\n]|\Z)"
 )
-_ONLY_SPACE = re.compile(r"\s*\Z")
+_BELOW = ("subvolumes", "subvolumeS")
 
 
 def parse(text: str) -> Graph:
@@ -58,7 +57,12 @@ def parse(text: str) -> Graph:
     pos, end = 0, len(text.rstrip(" \t\r\n"))
     while pos < end:
         starts.append(pos)
-        node, pos = _quick(text, pos) or _block(Words(text, pos))
+        match = _BLOCK.match(text, pos)
+        node = _plain(*match.groups()) if match is not None else None
+        if match is not None and node is not None:
+            pos = match.end()
+        else:
+            node, pos = _block(Words(text, pos))
         if node is not None:
             nodes.append(node)
         if len(nodes) > NODES_MAX:
@@ -72,7 +76,7 @@ def parse(text: str) -> Graph:
 
 
 def _check_limits(text: str) -> None:
-    size = len(text) if text.isascii() or len(text) > TEXT_MAX or not utf8(text) else len(text.encode())
+    size = len(text) if text.isascii() or len(text) > TEXT_MAX else _encoded(text)
     if size > TEXT_MAX:
         raise BadVolfile(f"cannot read volfile: it has {size} bytes, the limit is {TEXT_MAX}", size=size)
     pos = 0
@@ -87,18 +91,20 @@ def _check_limits(text: str) -> None:
         raise refusal(text, offset, "a backtick: nothing is run here; write \\` inside double quotes for the character")
 
 
-def _quick(text: str, pos: int) -> tuple[Node, int] | None:
-    """The block at ``pos`` and where it ends, if the pattern reads it."""
-    match = _BLOCK.match(text, pos)
-    if match is None:
-        return None
-    name, kind, before, below, after = match.groups()
+def _encoded(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise refusal(text, error.start, "not a character of Unicode; a volfile is UTF-8") from None
+
+
+def _plain(name: str, kind: str, before: str, below: str | None, after: str | None) -> Node | None:
+    """The node of a block in the parts of the pattern; None where the pattern took a keyword for a name."""
     words = (before + after if after else before).split()
     subvolumes = tuple(below.split()) if below else ()
     if not KEYWORDS.isdisjoint(subvolumes):
         return None
-    options = tuple(dict(zip(words[1::3], words[2::3], strict=True)).items())
-    return Node(name, kind, options, subvolumes), match.end()
+    return Node(name, kind, tuple(dict(zip(words[1::3], words[2::3], strict=True)).items()), subvolumes)
 
 
 def _block(words: Words) -> tuple[Node | None, int]:
@@ -118,7 +124,7 @@ def _block(words: Words) -> tuple[Node | None, int]:
         if words.keyword and words.word == "option":
             key = _word(words, "the key of an option")
             options[key] = _value(words, key)
-        elif words.keyword and words.word in ("subvolumes", "subvolumeS"):
+        elif words.keyword and words.word in _BELOW:
             if subvolumes:
                 raise refusal(
                     words.text, words.start, f"a second 'subvolumes' in volume {name!r}; name them all in one"
@@ -175,9 +181,9 @@ def _offset(text: str, starts: list[int], found: Fault) -> int:
     begin = words.start
     below = False
     while found.word and not words.at_end and not (words.keyword and words.word == "end-volume"):
-        if words.word == found.word and (below or "subvolume" not in found.text):
+        if words.word == found.word and below >= found.below:
             return words.start
-        below = below or (words.keyword and words.word.startswith("subvolume"))
+        below = below or (words.keyword and words.word in _BELOW)
         words.next()
     return begin
 

@@ -1,10 +1,11 @@
 """The graph that a volfile describes: nodes with options, each above the ones it is made of, and one on top.
 
-Theory of operation. The order of the nodes is the proof that there is no cycle: a node may only use what stands before
-it, as in GlusterFS (glusterfs: libglusterfs/src/graph.y, volume_sub), and the last one is the top. GlusterFS accepts a
-node that nobody uses: it starts it, but walks from the top when it reconfigures and compares, and so never sees that it
-changed (libglusterfs/src/xlator.c, is_graph_topology_equal). Here such a node is refused. With nodes in order that check
-is one look at each: when every node but the last is used by a later one, all of them are below the top.
+Theory of operation. The order of the nodes is the proof that there is no cycle: a node may only use what stands
+before it, as in GlusterFS (glusterfs: libglusterfs/src/graph.y, volume_sub), and the last one is the top. GlusterFS
+accepts a node that nobody uses: it starts it, but walks from the top when it reconfigures and compares, and so never
+sees that it changed (libglusterfs/src/xlator.c, is_graph_topology_equal). Here such a node is refused. With nodes in
+order that check is one look at each: when every node but the last is used by a later one, all of them are below the
+top.
 
 A graph is checked whole when it is made, in a handful of passes that look at all words at once; only when one of them
 finds a fault is it looked for node by node.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import attrs
 
@@ -39,11 +41,15 @@ class Node:
 
 @attrs.frozen
 class Fault:
-    """What is wrong with the node at ``index``; ``word`` is the word in question, "" for the node itself."""
+    """What is wrong with the node at ``index``.
+
+    ``word`` is the word in question, "" for the node itself. ``below``: it stands among the subvolumes.
+    """
 
     index: int
     text: str
     word: str = ""
+    below: bool = False
 
 
 @attrs.frozen
@@ -82,18 +88,18 @@ def fault(nodes: Sequence[Node]) -> Fault | None:
 
 def _words_hold(nodes: Sequence[Node]) -> bool:
     """Whether all words can be written. Looks at all of them at once, which is what makes large graphs quick."""
-    pairs = [pair for node in nodes for pair in node.options]
-    needed = [node.name for node in nodes]
-    needed += [key for key, _ in pairs]
-    words = needed + [value for _, value in pairs]
+    options = [node.options for node in nodes]
+    keys_and_values = list(chain.from_iterable(chain.from_iterable(options)))
+    words = [node.name for node in nodes] + keys_and_values
     joined = "".join(words)
     return (
-        all(needed)
+        all(words[: len(nodes)])
+        and all(keys_and_values[::2])
         and max(map(len, words)) <= WORD_MAX
-        and UNWRITABLE.search(joined) is None
+        and not any(char in joined for char in UNWRITABLE)
         and (joined.isascii() or utf8(joined))
         and all(len(kind) <= WORD_MAX and _TYPE.match(kind) for kind in {node.type for node in nodes})
-        and all(len(dict(node.options)) == len(node.options) for node in nodes)
+        and list(map(len, map(dict, options))) == list(map(len, options))
     )
 
 
@@ -122,7 +128,7 @@ def _wrong(word: str, *, empty: bool) -> str:
         return "" if empty else "is empty"
     if len(word) > WORD_MAX:
         return f"has {len(word)} characters, the limit is {WORD_MAX}"
-    if UNWRITABLE.search(word):
+    if any(char in word for char in UNWRITABLE):
         return f"has a NUL or an end of line: {shown(word)}"
     return "" if utf8(word) else f"is not valid Unicode: {shown(word)}"
 
@@ -148,5 +154,6 @@ def _structure(nodes: Sequence[Node]) -> Fault | None:
 def _undefined(index: int, node: Node, seen: set[str]) -> Fault:
     name = next(name for name in node.subvolumes if name not in seen)
     if name == node.name:
-        return Fault(index, f"volume {shown(name)} has itself as subvolume", name)
-    return Fault(index, f"subvolume {shown(name)} of volume {shown(node.name)} is not defined before it", name)
+        return Fault(index, f"volume {shown(name)} has itself as subvolume", name, below=True)
+    text = f"subvolume {shown(name)} of volume {shown(node.name)} is not defined before it"
+    return Fault(index, text, name, below=True)

@@ -22,7 +22,7 @@ KEYWORDS = frozenset({"volume", "type", "option", "subvolumes", "subvolumeS", "e
 WORD_MAX = 16_000
 #: What no word can hold: a string of C ends at NUL, a quoted word at the end of its line, and "\r" is at the mercy of
 #: every program that reads text files.
-UNWRITABLE = re.compile(r"[\x00\r\n]")
+UNWRITABLE = "\0\r\n"
 
 #: A plain word, for use inside other patterns. More characters part words here than must, so that ``str.split`` and
 #: this pattern agree; what is in neither is left to the tokens below.
