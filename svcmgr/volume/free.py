@@ -16,7 +16,7 @@ from svcmgr.errors import BadInput
 from svcmgr.volume.checks import shown
 
 _PREFIXES = "KMGTP"
-_AMOUNT = re.compile(r"(?P<whole>[0-9]{1,15})(?:\.(?P<part>[0-9]{1,3}))?\s?(?P<unit>%|[A-Za-z]{0,3})\Z", re.ASCII)
+_AMOUNT = re.compile(r"(?P<whole>[0-9]{1,15})(?:\.(?P<part>[0-9]{1,3}))? ?(?P<unit>%|[A-Za-z]{0,3})\Z", re.ASCII)
 #: Sizes fit into a signed 64-bit integer, as statvfs(3) gives them.
 SIZE_MAX = 2**63 - 1
 

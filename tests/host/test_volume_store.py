@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import uuid
@@ -19,7 +20,7 @@ from svcmgr.host import volume_store as store_module
 from svcmgr.host.volume_file import FILE_MAX, FORMAT, encode, read
 from svcmgr.host.volume_store import VolumeStore
 from svcmgr.paths import Layout
-from svcmgr.volume import Status, Volume
+from svcmgr.volume import Status, Volume, check_bricks
 from tests.kit.vloop import run, until
 from tests.kit.world import layout_in, virtual
 
@@ -388,6 +389,29 @@ def test_of_two_volumes_with_overlapping_bricks_the_older_stays(layout: Layout, 
     assert (list(store.volumes), list(store.invalid), quarantined(layout)) == (["v1"], ["v0"], ["v0.json.77"])
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3).map(lambda parts: "/" + "/".join(parts)),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_a_start_keeps_exactly_those_that_could_have_been_made(
+    tmp_path_factory: pytest.TempPathFactory, bricks: list[str]
+) -> None:
+    layout = layout_in(tmp_path_factory.mktemp("root"))
+    (layout.state / "volumes").mkdir()
+    expected: list[Volume] = []
+    for number, brick in enumerate(bricks):
+        volume = make(f"v{number}", brick, at=NOW + number)
+        (layout.state / "volumes" / f"v{number}.json").write_bytes(encode(volume))
+        with contextlib.suppress(AlreadyExists):
+            check_bricks(volume, expected)
+            expected.append(volume)
+    assert list(load(layout).volumes.values()) == expected
+
+
 def test_of_two_volumes_with_one_id_the_older_stays(layout: Layout, put: Any) -> None:
     """A file was copied: the copy must not pass for the original, whose bricks it shares."""
     put(make("v0"))
@@ -403,6 +427,7 @@ FOREIGN: dict[str, tuple[str, Callable[[Path], object]]] = {
     "link to nothing": ("v7.json", lambda path: path.symlink_to("/nowhere")),
     "bytes": (os.fsdecode(b"\xff\n.json"), lambda path: path.write_text("{}")),
     "no name": (".json", lambda path: path.write_text("{}")),
+    "somebody's temporary": (".v0.tmp", lambda path: path.write_text("{}")),
 }
 
 
