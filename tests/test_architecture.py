@@ -77,6 +77,7 @@ PURE = words(
     proc.spec proc.stopper proc.identity proc.tree proc.seam
     svc.spec svc.lifecycle svc.backoff svc.graph svc.events svc.status
     host.wire host.wire_status services.wire
+    services.snapd.wire services.snapd.civil services.snapd.retention services.snapd.schedule
     """,
     prefix="svcmgr.",
 )
@@ -87,7 +88,7 @@ PLANNED_PURE = words(
     volume.info volume.options volume.volfile volume.volgen volume.snapshot
     monclient.hunt monclient.subs monclient.commands monclient.monmap
     services.mgmtd.wire services.mgmtd.chains services.mgmtd.lease
-    services.volumed.wire services.volumed.correlate services.snapd.wire services.snapd.schedule
+    services.volumed.wire services.volumed.correlate
     """,
     prefix="svcmgr.",
 )
