@@ -35,12 +35,16 @@ ROOMS = {
     "services.wire": room("root", "msgspec"),
     "services.door": room(),
     "host": room(
-        "root conn proc svc volume host.wire host.wire_status services.host-side services.wire", "attrs msgspec tomli_w"
+        "root conn proc svc volume host.wire host.wire_status host.wire_volumes services.host-side services.wire",
+        "attrs msgspec tomli_w",
     ),
     "host.wire": room("root host.wire_status", "msgspec"),
     "host.wire_status": room("root", "msgspec"),
+    "host.wire_volumes": room("root", "msgspec"),
     "host.offline": room(OFFLINE_USES, "msgspec"),
-    "cli": room("root conn host.wire host.wire_status host.offline monclient services.wire", "click msgspec"),
+    "cli": room(
+        "root conn host.wire host.wire_status host.wire_volumes host.offline monclient services.wire", "click msgspec"
+    ),
 }
 #: A daemon's own side: everything in services/X that is neither host side nor wire; X may not know another Y.
 DAEMON_SIDE = room("root conn proc volume monclient services.daemonkit", "attrs msgspec")
@@ -76,7 +80,7 @@ PURE = words(
     conn.verbs
     proc.spec proc.stopper proc.identity proc.tree proc.seam
     svc.spec svc.lifecycle svc.backoff svc.graph svc.events svc.status
-    host.wire host.wire_status services.wire
+    host.wire host.wire_status host.wire_volumes services.wire
     services.snapd.wire services.snapd.civil services.snapd.retention services.snapd.schedule
     """,
     prefix="svcmgr.",
@@ -118,7 +122,7 @@ def room_of(name: str) -> str:
     if parts[0] == "services":
         return _room_of_service(parts)
     two = ".".join(parts[:2])
-    if two in ("host.wire", "host.wire_status", "host.offline"):
+    if two in ("host.wire", "host.wire_status", "host.wire_volumes", "host.offline"):
         return two
     return parts[0]
 

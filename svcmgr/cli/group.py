@@ -33,6 +33,7 @@ COMMANDS: CommandTable = {
     "logs": ("logs", "logs"),
     "events": ("events", "events"),
     "doctor": ("doctor", "doctor"),
+    "volume": ("volume", "volume"),
     "up": ("daemon", "up"),
     "shutdown": ("daemon", "shutdown"),
     "install": ("install", "install"),

@@ -20,7 +20,7 @@ from svcmgr import paths
 from svcmgr.cli.main import run
 from svcmgr.clock import SystemClock
 from svcmgr.conn import Access, Server, ServerSpec, Verb
-from svcmgr.host import wire
+from svcmgr.host import wire, wire_volumes
 
 _VERBS: dict[str, tuple[Access, type | None]] = {
     "hello": (Access.READ, None),
@@ -40,6 +40,14 @@ _VERBS: dict[str, tuple[Access, type | None]] = {
     "plan": (Access.READ, None),
     "reread": (Access.ADMIN, None),
     "shutdown": (Access.ADMIN, wire.ShutdownRequest),
+    "volume-info": (Access.READ, wire_volumes.VolumesRequest),
+    "volume-options": (Access.READ, wire_volumes.OptionsRequest),
+    "volume-create": (Access.ADMIN, wire_volumes.VolumeCreateRequest),
+    "volume-start": (Access.ADMIN, wire_volumes.VolumeActionRequest),
+    "volume-stop": (Access.ADMIN, wire_volumes.VolumeActionRequest),
+    "volume-delete": (Access.ADMIN, wire_volumes.VolumeNameRequest),
+    "volume-set": (Access.ADMIN, wire_volumes.VolumeSetRequest),
+    "volume-reset": (Access.ADMIN, wire_volumes.VolumeResetRequest),
 }
 NOW = 1769846400.25  # 2026-01-31T08:00:00.250Z
 

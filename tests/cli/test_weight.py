@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from svcmgr.host.wire import KindInfo
+from svcmgr.host.wire_volumes import OptionInfo, OptionsReply, VolumesReply
 
 HEAVY = ["asyncio", "attrs", "attr", "psutil", "rich", "subprocess", "hashlib", "tomllib", "difflib"]
 SHOW_MODULES = """
@@ -20,13 +21,18 @@ sys.exit(code)
 """
 
 
-@pytest.mark.parametrize("command", ["status", "kinds"])
+@pytest.mark.parametrize("command", ["status", "kinds", "volume list", "volume info", "volume get v0 features.uss"])
 def test_no_heavy_import(svcmgrd, root, command):
     svcmgrd.status()
+    svcmgrd.answers["volume-info"] = VolumesReply([])
+    svcmgrd.answers["volume-options"] = OptionsReply([OptionInfo("features.uss", "bool", "off", "on", True, "", [])])
     svcmgrd.answers["kinds"] = [KindInfo("command", "", "")]
     bare = subprocess.run([sys.executable, "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True)
     result = subprocess.run(
-        [sys.executable, "-c", SHOW_MODULES, "--root", str(root), command], capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", SHOW_MODULES, "--root", str(root), *command.split()],
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     assert result.returncode == 0
     loaded = set(result.stderr.split()) - set(bare.stdout.split())
