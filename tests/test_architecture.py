@@ -80,8 +80,9 @@ PURE = words(
     conn.verbs
     proc.spec proc.stopper proc.identity proc.tree proc.seam
     svc.spec svc.lifecycle svc.backoff svc.graph svc.events svc.status
+    volume.checks volume.civil volume.free volume.info volume.options volume.snapshot
     host.wire host.wire_status host.wire_volumes services.wire
-    services.snapd.wire services.snapd.civil services.snapd.retention services.snapd.schedule
+    services.snapd.wire services.snapd.retention services.snapd.schedule
     """,
     prefix="svcmgr.",
 )
@@ -89,7 +90,7 @@ PURE = words(
 ALMOST_PURE = frozenset({"svcmgr", "svcmgr.paths"})
 PLANNED_PURE = words(
     """
-    volume.info volume.options volume.volfile volume.volgen volume.snapshot
+    volume.volfile volume.volgen
     monclient.hunt monclient.subs monclient.commands monclient.monmap
     services.mgmtd.wire services.mgmtd.chains services.mgmtd.lease
     services.volumed.wire services.volumed.correlate
