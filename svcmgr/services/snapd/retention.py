@@ -26,13 +26,14 @@ from collections.abc import Callable, Iterable, Mapping
 import attrs
 
 from svcmgr.errors import BadInput
-from svcmgr.services.snapd import civil
+from svcmgr.volume.civil import civil
 
 #: Most snapshots that one rule can ask for; a volume can have no more than that (features.snapshot-max-count).
 KEEP_MAX = 65_536
+DAY_S = 86_400
 #: 1970-01-05T00:00:00Z, a Monday: weeks, and the intervals of schedules, are counted from here.
-MONDAY = 4 * civil.DAY_S
-WEEK_S = 7 * civil.DAY_S
+MONDAY = 4 * DAY_S
+WEEK_S = 7 * DAY_S
 
 _KEEP_FORM = "write it like last=10,hourly=24,daily=7,weekly=4,monthly=12,yearly=2"
 
@@ -47,17 +48,17 @@ class Held:
 
 
 def _month(utc: float) -> int:
-    year, month, _ = civil.date(utc)
-    return year * 12 + month
+    at = civil(max(0.0, utc))
+    return at.year * 12 + at.month
 
 
 #: Rule -> the bucket of a moment. ``last`` has none: each snapshot is its own.
 _BUCKETS: dict[str, Callable[[float], int]] = {
     "hourly": lambda utc: math.floor(utc / 3600),
-    "daily": lambda utc: math.floor(utc / civil.DAY_S),
+    "daily": lambda utc: math.floor(utc / DAY_S),
     "weekly": lambda utc: math.floor((utc - MONDAY) / WEEK_S),
     "monthly": _month,
-    "yearly": lambda utc: civil.date(utc)[0],
+    "yearly": lambda utc: civil(max(0.0, utc)).year,
 }
 RULES = ("last", *_BUCKETS)
 

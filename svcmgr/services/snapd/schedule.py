@@ -30,8 +30,8 @@ import attrs
 from svcmgr import paths
 from svcmgr.conn.retry import Retry, Rng
 from svcmgr.errors import AlreadyExists, BadInput, Busy, LowSpace, StorageFailed, UnknownSchedule
-from svcmgr.services.snapd.civil import DAY_S, stamp
-from svcmgr.services.snapd.retention import MONDAY, WEEK_S, Keep
+from svcmgr.services.snapd.retention import DAY_S, MONDAY, WEEK_S, Keep
+from svcmgr.volume.civil import civil
 
 #: The wall clock is looked at least this often, in monotonic seconds.
 LOOK_S = 60.0
@@ -72,6 +72,12 @@ def every_text(seconds: int) -> str:
     """``seconds`` in the largest unit that divides them; ``parse_every`` reads it back."""
     unit, size = max(((u, s) for u, s in _UNITS.items() if seconds % s == 0), key=lambda pair: pair[1])
     return f"{seconds // size}{unit}"
+
+
+def stamp(utc: float) -> str:
+    """A moment as the end of a snapshot's name: ``2026-11-26T20-00-00Z``; fractions of a second are dropped."""
+    at = civil(utc)
+    return f"{at.year:04}-{at.month:02}-{at.day:02}T{at.hour:02}-{at.minute:02}-{at.second:02}Z"
 
 
 @attrs.frozen

@@ -28,6 +28,7 @@ from svcmgr.services.snapd.schedule import (
     Taken,
     every_text,
     parse_every,
+    stamp,
 )
 from tests.kit.world import Middle
 
@@ -157,6 +158,11 @@ def test_bad_seconds_are_refused(every):
 def test_runs_are_at_whole_multiples(every, first):
     boundary = Schedule("x", parse_every(every), Keep(last=1)).boundary_after(START)
     assert datetime.datetime.fromtimestamp(boundary, datetime.UTC).isoformat() == f"{first}+00:00"
+
+
+@pytest.mark.parametrize("utc", [0, 951_782_399.9, START, 4_102_444_799.999, 253_402_300_799])
+def test_a_stamp_is_the_moment(utc):
+    assert stamp(utc) == datetime.datetime.fromtimestamp(int(utc), datetime.UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
 
 
 def test_a_new_schedule_waits_for_its_first_boundary_and_then_keeps_to_them():
