@@ -9,6 +9,7 @@ import pytest
 
 from svcmgr.host.wire import KindInfo
 from svcmgr.host.wire_volumes import OptionInfo, OptionsReply, VolumesReply
+from svcmgr.services.snapd.wire import SchedulesReply, SnapshotsReply
 
 HEAVY = ["asyncio", "attrs", "attr", "psutil", "rich", "subprocess", "hashlib", "tomllib", "difflib"]
 SHOW_MODULES = """
@@ -27,6 +28,17 @@ def test_no_heavy_import(svcmgrd, root, command):
     svcmgrd.answers["volume-info"] = VolumesReply([])
     svcmgrd.answers["volume-options"] = OptionsReply([OptionInfo("features.uss", "bool", "off", "on", True, "", [])])
     svcmgrd.answers["kinds"] = [KindInfo("command", "", "")]
+    check(root, command)
+
+
+@pytest.mark.parametrize("command", ["snapshot list v0", "snapshot schedules v0"])
+def test_no_heavy_import_for_snapshots(snapd, root, command):
+    snapd.answers["snapshots"] = SnapshotsReply([], "v0")
+    snapd.answers["schedules"] = SchedulesReply([])
+    check(root, command)
+
+
+def check(root, command):
     bare = subprocess.run([sys.executable, "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True)
     result = subprocess.run(
         [sys.executable, "-c", SHOW_MODULES, "--root", str(root), *command.split()],
