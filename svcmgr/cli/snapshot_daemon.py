@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from svcmgr import paths
 from svcmgr.cli.app import QUICK_S, App
-from svcmgr.errors import NoSvcmgrd, NotRunning, SvcmgrError
+from svcmgr.errors import NoSvcmgrd, NotRunning, SvcmgrError, UnknownService
 
 if TYPE_CHECKING:
     from svcmgr.conn.blocking import BlockingClient
@@ -66,11 +66,13 @@ def why_not(app: App, volume: str) -> SvcmgrError:
             if found.options.get(_USS) != "on":
                 return _not_running(volume, f"{_USS} is off; `svcmgr volume set {volume} {_USS} on`")
             status = svcmgrd.call("status", StatusRequest([key], paths=True), type=StatusReply)
+    except UnknownService:
+        return _not_running(volume, f"svcmgrd has no {key} yet; try again, or see `svcmgr volume info {volume}`")
     except NoSvcmgrd as error:
         return NoSvcmgrd(
             f"cannot use the snapshots of volume {volume}: {key} does not run, and svcmgrd is down", **error.details
         )
-    return _of_service(volume, status.services[0]) if status.services else _not_running(volume, f"there is no {key}")
+    return _of_service(volume, status.services[0])
 
 
 def _not_running(volume: str, why: str, **details: str) -> NotRunning:

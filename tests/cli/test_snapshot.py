@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from svcmgr.cli.snapshot_rows import size
-from svcmgr.errors import LowSpace, NotPermitted, UnknownSchedule, UnknownSnapshot, UnknownVolume
+from svcmgr.errors import LowSpace, NotPermitted, UnknownSchedule, UnknownService, UnknownSnapshot, UnknownVolume
 from svcmgr.host.wire import Exit, ServiceRow
 from svcmgr.host.wire_volumes import VolumeInfo, VolumesReply
 from svcmgr.services.snapd.wire import (
@@ -527,6 +527,12 @@ def test_svcmgrd_says_why_snapd_does_not_answer(svcmgrd, svcmgr, volumes, servic
     for word in words:
         assert word in result.err
     assert svcmgr("snapshot", "list", "v0", "--json").json["error"]["code"] == "not-running"
+
+
+def test_a_service_that_svcmgrd_has_not_made_yet(svcmgrd, svcmgr):
+    svcmgrd.answers["volume-info"] = volume(**USS)
+    svcmgrd.answers["status"] = UnknownService("cannot find service 'snapd@v0'")
+    assert svcmgr("snapshot", "list", "v0").code == 3
 
 
 def test_a_volume_that_does_not_exist(svcmgrd, svcmgr):

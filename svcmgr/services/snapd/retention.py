@@ -35,6 +35,8 @@ DAY_S = 86_400
 MONDAY = 4 * DAY_S
 WEEK_S = 7 * DAY_S
 
+#: All rules with their largest numbers take a third of it.
+_TEXT_MAX = 200
 _KEEP_FORM = "write it like last=10,hourly=24,daily=7,weekly=4,monthly=12,yearly=2"
 
 
@@ -92,8 +94,10 @@ class Keep:
 
 def parse_keep(text: str) -> Keep:
     """``last=10,daily=7`` as Keep. Raises BadInput naming what is wrong."""
+    if len(text) > _TEXT_MAX:
+        raise BadInput(f"cannot keep {text[:50]!r}...: {len(text)} characters, the limit is {_TEXT_MAX}; {_KEEP_FORM}")
     numbers: dict[str, int] = {}
-    for part in text[:1000].split(","):
+    for part in text.split(","):
         rule, _, count = (side.strip() for side in part.partition("="))
         if rule not in RULES or not re.fullmatch(r"[0-9]{1,9}", count):
             raise BadInput(f"cannot keep {part.strip()[:50]!r}: {_KEEP_FORM}")

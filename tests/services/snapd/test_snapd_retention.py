@@ -58,6 +58,7 @@ def test_keep_is_read(text, keep):
         "last=1;daily=2",
         "Last=1",
         "last=1," * 500,
+        "last=1" + " " * 1000 + ",daily=1",
     ],
 )
 def test_bad_keep_is_refused(text):
