@@ -310,7 +310,7 @@ def test_the_end_of_a_run_of_a_removed_schedule_is_nobodys():
     rig.engine.remove("hourly")
     rig.add()
     assert rig.engine.handle(Taken(take.schedule, take.snapshot), rig.now) is None
-    assert rig.engine.get("hourly").last_run is None
+    assert rig.engine.get("hourly") == Entry(HOURLY, rig.utc)
 
 
 def test_a_new_interval_counts_from_now_and_a_new_keep_does_not():
@@ -323,15 +323,17 @@ def test_a_new_interval_counts_from_now_and_a_new_keep_does_not():
     assert rig.look() is not None
 
 
-def test_a_change_during_a_run_keeps_the_run():
+@pytest.mark.parametrize("every", [3600, 7200])
+def test_a_change_during_a_run_keeps_the_run(every):
     rig = Rig().add()
     rig.pass_by(20 * 60)
     take = rig.look()
-    stale = rig.engine.proposed(Schedule("hourly", 7200, Keep(last=1)), rig.now)
+    stale = rig.engine.proposed(Schedule("hourly", every, Keep(last=1)), rig.now)
     rig.engine.handle(Taken(take.schedule, take.snapshot), rig.now)
     rig.engine.put(stale)
     entry = rig.engine.get("hourly")
-    assert (entry.pending, entry.last_result, entry.schedule.every) == ("", f"taken {take.snapshot}", 7200)
+    assert (entry.pending, entry.last_result, entry.schedule.every) == ("", f"taken {take.snapshot}", every)
+    assert rig.look() is None
 
 
 def test_unknown_names_are_refused_with_those_that_are_known():
