@@ -34,17 +34,20 @@ def keys_argument(metavar: str, required: bool = False) -> Callable[[F], F]:
     return click.argument("keys", nargs=-1, required=required, metavar=metavar, shell_complete=complete_options)
 
 
-def absolute_brick(brick: str, here: str) -> str:
-    """``brick`` as svcmgrd wants it: absolute and without detours; a relative one counts from ``here``.
+def absolute_brick(brick: str) -> str:
+    """``brick`` as svcmgrd wants it: absolute and without detours; a relative one counts from the current directory.
 
     A ``..`` goes where the kernel would go, also behind a symbolic link.
 
     Raises:
-        BadInput: it is empty.
+        BadInput: it is empty, or it is relative and there is no current directory any more.
     """
     if not brick:
         raise BadInput("cannot use an empty brick: name a directory")
-    path = os.path.join(here, brick)
+    try:
+        path = brick if brick.startswith("/") else os.path.join(os.getcwd(), brick)
+    except FileNotFoundError as error:
+        raise BadInput(f"cannot use {brick} as brick: the current directory is gone; give an absolute path") from error
     plain = os.path.realpath(path) if ".." in path.split("/") else os.path.abspath(path)
     return "/" + plain.lstrip("/")  # POSIX lets a path begin with two slashes, and they mean nothing here
 

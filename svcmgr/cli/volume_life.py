@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from svcmgr.cli import render, volume_report
@@ -24,8 +22,7 @@ def create(app: App, name: str, bricks: tuple[str, ...], as_json: bool) -> int:
 
     A relative BRICK counts from the current directory. What is in the directories stays there.
     """
-    here = os.getcwd()
-    request = VolumeCreateRequest(name, [absolute_brick(brick, here) for brick in bricks])
+    request = VolumeCreateRequest(name, [absolute_brick(brick) for brick in bricks])
     with app.connect() as client:
         reply = client.call("volume-create", request, type=VolumeReply)
     words = f"created with {render.plural(len(reply.volume.bricks), 'brick')}, not started"

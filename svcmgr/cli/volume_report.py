@@ -10,9 +10,6 @@ from svcmgr.cli.volume_rows import as_object
 from svcmgr.host.wire import Outcome
 from svcmgr.host.wire_volumes import ServiceOutcome, VolumeReply
 
-#: What is said where the wire's word for an action would be unclear alone.
-_WORDS = {"none": "nothing to do", "deferred": "takes it over when it runs again"}
-
 
 def document(reply: VolumeReply) -> dict[str, Any]:
     """A change as docs/cli.md describes it, all keys present."""
@@ -37,7 +34,7 @@ def _shown(value: str) -> str:
 
 def line(outcome: ServiceOutcome) -> str:
     """``snapd@v0: restarted, v0-view is new at the top``."""
-    words = _WORDS.get(outcome.action, outcome.action)
+    words = "nothing to do" if outcome.action == "none" else outcome.action
     return render.clean(f"{outcome.name}: {words}" + (f", {outcome.text}" if outcome.text else ""))
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 import msgspec
@@ -29,8 +29,8 @@ from svcmgr.services.wire import VolfileReply, VolfileRequest
 ID_MAX = 255
 #: Largest text, in bytes of UTF-8. With its frame it is far below the frame limit of a connection.
 TEXT_MAX = 4 * 1024 * 1024
-#: A mistyped id is compared with at most so many others: whoever asks must not make svcmgrd busy.
-_COMPARED_MAX = 64
+#: Whoever asks for what is not there must not make svcmgrd busy: an id up to so long is compared with so many others.
+_COMPARED_LENGTH, _COMPARED_MAX = 128, 32
 _NEAR_MAX = 3
 
 
@@ -121,10 +121,19 @@ class Volfiles:
 
     def _unknown(self, asked: str) -> BadInput:
         _check_id(asked)
-        alike = [known for known in self._published if abs(len(known) - len(asked)) <= _NEAR_MAX][:_COMPARED_MAX]
-        near = difflib.get_close_matches(asked, alike, _NEAR_MAX)
+        near = _near(asked, self._published)
         hint = f"did you mean {' or '.join(near)}?" if near else "ids are exact, see the definition of the service"
         return BadInput(f"cannot serve volfile {asked!r}: no service has published it; {hint}", id=asked, near=near)
+
+
+def _near(asked: str, known: Iterable[str]) -> list[str]:
+    """The few of ``known`` that ``asked`` may have been meant to be; those that begin like it are looked at first."""
+    if len(asked) > _COMPARED_LENGTH:
+        return []
+    alike = [one for one in known if abs(len(one) - len(asked)) <= _NEAR_MAX]
+    beginning = asked[: len(asked) // 2]
+    alike.sort(key=lambda one: not one.startswith(beginning))
+    return difflib.get_close_matches(asked, alike[:_COMPARED_MAX], _NEAR_MAX)
 
 
 def _ask(volfile_id: str, published: _Published, asked: _Asked) -> VolfileAsk:

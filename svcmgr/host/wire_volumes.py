@@ -105,8 +105,8 @@ class ServiceOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``action`` is one of: none (concerned, nothing to do), unchanged (its volfile is the same), reconfigured (told, and
     it applied the new volfile), restarted, started, stopped, starting and stopping (under way when the answer was
-    given), deferred (it takes the change over when it runs again), failed. ``text`` says why; ``code`` is the error
-    code when it is not ``ok``.
+    given), deferred (it does not answer now and is told as soon as it does), failed. ``text`` says why; ``code`` is the
+    error code when it is not ``ok``.
     """
 
     name: str

@@ -176,7 +176,7 @@ def test_set_shows_what_changed_and_what_was_done(svcmgrd, svcmgr):
             ServiceOutcome("snapd@v0", "reconfigured", text="features.hide-dot-snapshots off -> on"),
             ServiceOutcome("b@v0", "restarted", text="v0-view is new at the top"),
             ServiceOutcome("c@v0", "unchanged"),
-            ServiceOutcome("d@v0", "deferred"),
+            ServiceOutcome("d@v0", "deferred", text="it does not answer"),
         ],
     )
     result = svcmgr("volume", "set", "v0", "features.hide-dot-snapshots", "on", "features.snapshot-mount=/snaps")
@@ -186,7 +186,7 @@ def test_set_shows_what_changed_and_what_was_done(svcmgrd, svcmgr):
         "snapd@v0: reconfigured, features.hide-dot-snapshots off -> on",
         "b@v0: restarted, v0-view is new at the top",
         "c@v0: unchanged",
-        "d@v0: takes it over when it runs again",
+        "d@v0: deferred, it does not answer",
     ]
     (request,) = svcmgrd.requests("volume-set")
     assert request.options == {"features.hide-dot-snapshots": "on", "features.snapshot-mount": "/snaps"}
@@ -361,18 +361,30 @@ def test_a_damaged_volume_is_shown_and_fails_who_asked_for_it(svcmgrd, svcmgr):
 
 @pytest.mark.parametrize(
     ("brick", "expected"),
-    [("b", "/here/b"), ("./b/", "/here/b"), ("/b", "/b"), ("//b//c/.", "/b/c"), ("a b", "/here/a b"), (".", "/here")],
+    [("b", "HERE/b"), ("./b/", "HERE/b"), ("/b", "/b"), ("//b//c/.", "/b/c"), ("a b", "HERE/a b"), (".", "HERE")],
 )
-def test_absolute_bricks(brick, expected):
-    assert absolute_brick(brick, "/here") == expected
+def test_absolute_bricks(tmp_path, monkeypatch, brick, expected):
+    monkeypatch.chdir(tmp_path)
+    assert absolute_brick(brick) == expected.replace("HERE", os.getcwd())
 
 
-def test_two_dots_behind_a_link_go_where_the_kernel_goes(tmp_path):
+def test_two_dots_behind_a_link_go_where_the_kernel_goes(tmp_path, monkeypatch):
     (tmp_path / "far" / "away").mkdir(parents=True)
     (tmp_path / "link").symlink_to("far/away")
-    place = os.path.realpath(tmp_path)
-    assert absolute_brick("link/../b", place) == f"{place}/far/b"
-    assert absolute_brick("../b", f"{place}/far") == f"{place}/b"
+    monkeypatch.chdir(tmp_path)
+    here = os.getcwd()
+    assert absolute_brick("link/../b") == f"{here}/far/b"
+    assert absolute_brick("../b") == f"{os.path.dirname(here)}/b"
+
+
+def test_without_a_current_directory_bricks_are_absolute(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert absolute_brick("/srv/b") == "/srv/b"
+    with pytest.raises(BadInput):
+        absolute_brick("b")
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,30 @@ def test_an_unknown_id_is_told_the_near_ones(volfiles):
     assert caught.value.details["near"] == []
 
 
+def test_those_that_begin_alike_are_looked_at_first(volfiles):
+    for number in range(200):
+        volfiles.publish(f"other/x{number:03}", TEXT, f"x{number}")
+    volfiles.publish("snapd/data", TEXT, "snapd@data")
+    with pytest.raises(BadInput) as caught:
+        ask(volfiles, "snapd/date")
+    assert caught.value.details["near"][0] == "snapd/data"
+
+
+def test_asking_for_what_is_not_there_costs_little(volfiles, monkeypatch):
+    """However many ids there are and however long they are: a bounded number of comparisons of bounded length."""
+    compared = []
+    monkeypatch.setattr(
+        "difflib.get_close_matches", lambda word, others, n: compared.append((len(word), len(others))) or []
+    )
+    for number in range(1000):
+        volfiles.publish(f"{'x' * 100}{number:03}", TEXT, f"{number}")
+        volfiles.publish(f"{'y' * 250}{number:03}", TEXT, f"y{number}")
+    for asked in ("x" * 103, "y" * 253):
+        with pytest.raises(BadInput):
+            ask(volfiles, asked)
+    assert compared == [(103, 32)]
+
+
 BAD_IDS = ["", "a\n", "a\0", "\x1b[31m", "a" * (ID_MAX + 1), "ä" * (ID_MAX // 2 + 1), "a\ud800"]
 
 
