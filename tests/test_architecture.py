@@ -81,7 +81,8 @@ PURE = words(
     proc.spec proc.stopper proc.identity proc.tree proc.seam
     svc.spec svc.lifecycle svc.backoff svc.graph svc.events svc.status
     volume.checks volume.civil volume.free volume.info volume.options volume.snapshot
-    host.wire host.wire_status host.wire_volumes services.wire services.snapd.wire
+    host.wire host.wire_status host.wire_volumes services.wire
+    services.snapd.wire services.snapd.retention services.snapd.schedule
     """,
     prefix="svcmgr.",
 )
@@ -92,7 +93,7 @@ PLANNED_PURE = words(
     volume.volfile volume.volgen
     monclient.hunt monclient.subs monclient.commands monclient.monmap
     services.mgmtd.wire services.mgmtd.chains services.mgmtd.lease
-    services.volumed.wire services.volumed.correlate services.snapd.schedule
+    services.volumed.wire services.volumed.correlate
     """,
     prefix="svcmgr.",
 )

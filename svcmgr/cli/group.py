@@ -34,6 +34,7 @@ COMMANDS: CommandTable = {
     "events": ("events", "events"),
     "doctor": ("doctor", "doctor"),
     "volume": ("volume", "volume"),
+    "snapshot": ("snapshot", "snapshot"),
     "up": ("daemon", "up"),
     "shutdown": ("daemon", "shutdown"),
     "install": ("install", "install"),

@@ -9,6 +9,7 @@ import pytest
 
 from svcmgr.host.wire import KindInfo
 from svcmgr.host.wire_volumes import OptionInfo, OptionsReply, VolumeInfo, VolumeReply, VolumesReply
+from svcmgr.services.snapd.wire import SchedulesReply, Snapshot, SnapshotsReply
 
 HEAVY = ["asyncio", "attrs", "attr", "psutil", "rich", "subprocess", "hashlib", "tomllib", "difflib"]
 SHOW_MODULES = """
@@ -56,4 +57,18 @@ def test_changing_a_volume_loads_no_loop_and_no_table_of_options(svcmgrd, root, 
     loaded, code = loaded_by(root, f"volume {command}")
     assert code == 0
     assert loaded.isdisjoint({"asyncio", "attrs", "attr", "subprocess", "hashlib", "difflib"})
+    assert not any(name.startswith(("svcmgr.svc", "svcmgr.proc", "svcmgr.volume")) for name in loaded)
+
+
+@pytest.mark.parametrize("command", ["list v0", "schedules v0", "create v0", "activate v0 monday"])
+def test_snapshots_load_no_loop_and_no_daemon(snapd, root, command):
+    snapd.answers["snapshots"] = snapd.answers["snapshot-activate"] = SnapshotsReply([], "v0")
+    snapd.answers["snapshot-create"] = Snapshot("monday", "id", 0.0, "copy", "per-file")
+    snapd.answers["schedules"] = SchedulesReply([])
+    loaded, code = loaded_by(root, f"snapshot {command}")
+    assert code == 0
+    assert "svcmgr.services.snapd.wire" in loaded
+    assert loaded.isdisjoint(HEAVY), sorted(loaded.intersection(HEAVY))
+    services = {name for name in loaded if name.startswith("svcmgr.services.")}
+    assert services == {"svcmgr.services.snapd", "svcmgr.services.snapd.wire"}
     assert not any(name.startswith(("svcmgr.svc", "svcmgr.proc", "svcmgr.volume")) for name in loaded)
