@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import shutil
 from pathlib import Path
 
@@ -49,9 +50,14 @@ class Mount:
 
 def mounted_at(path: Path) -> Mount | None:
     """The topmost mount on ``path`` itself, or None; the path is not touched, only its parents are resolved."""
-    wanted = _resolved(path)
-    found = [mount for mount in parse(_MOUNTINFO.read_bytes()) if mount.path == wanted]
+    found = mounts_at(path)
     return found[-1] if found else None
+
+
+def mounts_at(path: Path) -> list[Mount]:
+    """All mounts on ``path`` itself, the topmost last."""
+    wanted = _resolved(path)
+    return [mount for mount in parse(_MOUNTINFO.read_bytes()) if mount.path == wanted]
 
 
 def parse(text: bytes) -> list[Mount]:
@@ -65,6 +71,30 @@ def parse(text: bytes) -> list[Mount]:
             path, *rest = names
             mounts.append(Mount(Path(path), *rest))
     return mounts
+
+
+class TableWatch:
+    """Tells of changes of the mount table: ``fileno()`` is readable after one, until :meth:`seen`."""
+
+    def __init__(self) -> None:
+        # The table is always "readable"; a change is an exceptional condition (proc_pid_mountinfo(5)), which an event
+        # loop does not wait for. An epoll descriptor that waits for nothing else is readable just then.
+        self._table = os.open(_MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
+        self._epoll = select.epoll()
+        self._epoll.register(self._table, select.EPOLLPRI)
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def seen(self) -> None:
+        """Be unreadable until the next change."""
+        self._epoll.poll(0)
+
+    def close(self) -> None:
+        """Idempotent."""
+        if not self._epoll.closed:
+            self._epoll.close()
+            os.close(self._table)
 
 
 def detach(path: Path) -> int:
