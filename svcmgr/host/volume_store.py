@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from svcmgr.background import outlast
 from svcmgr.errors import AlreadyExists, BadInput, Busy, StorageFailed, UnknownVolume, Unsupported
 from svcmgr.fsutil import atomic_write, fsync_dir, make_dir
 from svcmgr.host.store import quarantine
@@ -196,7 +197,7 @@ class VolumeStore:
         """
         doing = asyncio.get_running_loop().run_in_executor(None, work)
         try:
-            await _outlast(doing)
+            await outlast(doing)
         finally:
             if doing.exception() is None:
                 then()
@@ -257,15 +258,6 @@ class _Taken:
             self._bricks[brick] = volume.name
             self._above.update(dict.fromkeys(ancestors(brick), volume.name))
         return ""
-
-
-async def _outlast(doing: asyncio.Future[None]) -> None:
-    """Wait until ``doing`` is done, however often the waiting is cancelled; the cancellation goes on afterwards."""
-    try:
-        await asyncio.wait([doing])
-    finally:
-        if not doing.done():
-            await _outlast(doing)
 
 
 def _sync(directory: Path) -> None:
