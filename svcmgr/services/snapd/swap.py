@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from svcmgr.errors import BadInput, StorageFailed
+from svcmgr.errors import BadInput
 from svcmgr.fsutil import atomic_write, fsync_dir, read_limited
 from svcmgr.services.snapd import attributes
 from svcmgr.services.snapd.job import Job
@@ -71,25 +71,24 @@ def forget(store: Path, plan: Plan) -> None:
     fsync_dir(store)
 
 
-def carry_out(plan: Plan, job: Job) -> None:
-    """All of ``plan``, or what is left of it. Mount points that stay are noted.
+def carry_out(plan: Plan, job: Job) -> list[str]:
+    """All of ``plan``, or what is left of it; gives what could not be put in place, and why. All else was.
+
+    Mount points that stay are noted.
 
     Raises:
-        StorageFailed: an entry could not be put in place; the others were. May be tried again.
+        StorageFailed, NotPermitted: a brick cannot be used; the plan can be carried out when it can.
     """
     failed: list[str] = []
     for place in plan.places:
         with opened(Path(place.brick)) as brick:
             try:
                 _carry_out_one(plan, place, brick, job, failed)
+            except BadInput as error:
+                failed.append(error.message)
             except OSError as error:
                 failed.append(f"{place.brick}: {error.strerror}")
-    if failed:
-        raise StorageFailed(
-            f"cannot put {len(failed)} restored entries in place: {'; '.join(failed[:3])}; the present content of the "
-            "others was replaced, all of it is in the safety snapshot",
-            failed=failed[:100],
-        )
+    return failed
 
 
 def _carry_out_one(plan: Plan, place: Place, brick: Brick, job: Job, failed: list[str]) -> None:
