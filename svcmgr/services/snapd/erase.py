@@ -40,6 +40,8 @@ def erase(parent: int, name: str, job: Job) -> None:
     try:
         if btrfs.is_subvolume(top) and _destroyed(parent, name, top):
             return
+        if os.geteuid() != 0:
+            os.fchmod(top, 0o700)
         _Eraser(top, job).run()
     finally:
         os.close(top)
@@ -107,6 +109,8 @@ class _Eraser:
         try:
             if why := self._border.stops(below, os.fstat(below)):
                 raise OSError(errno.EBUSY, f"{name} is {why}")
+            if os.geteuid() != 0:
+                os.fchmod(below, 0o700)  # root needs no permission
             self._empty(below, depth + 1)
         finally:
             os.close(below)

@@ -7,8 +7,9 @@ at other mounts of the same one, and at the directory where snapshots themselves
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -101,3 +102,45 @@ def descend(top: int, names: Sequence[str], where: str) -> int:
             os.close(fd)
         fd = below
     return fd
+
+
+def foreign_below(top: int, depth: int, check: Callable[[], None]) -> str:
+    """The first directory beyond the border of ``top`` that is more than ``depth`` levels below it; "" if none is.
+
+    ``check`` is called for every directory and may raise to end it. Directories nested too deep are not looked at.
+    """
+    border = Border.around(top)
+    with contextlib.ExitStack() as stack:
+        levels = [(top, "", stack.enter_context(os.scandir(top)))]
+        while levels:
+            directory, path, entries = levels[-1]
+            entry = next(entries, None)
+            if entry is None:
+                levels.pop()
+                entries.close()
+                if levels:
+                    os.close(directory)
+                continue
+            if not entry.is_dir(follow_symlinks=False) or len(levels) > DEPTH_MAX:
+                continue
+            check()
+            below = _look_into(directory, entry.name)
+            if below < 0:
+                continue
+            found = border.stops(below, os.fstat(below))
+            if found:
+                os.close(below)
+                if len(levels) > depth and "snapshots" not in found:
+                    for open_one, _, _ in levels[1:]:
+                        os.close(open_one)
+                    return path + entry.name
+                continue
+            levels.append((below, f"{path}{entry.name}/", stack.enter_context(os.scandir(below))))
+    return ""
+
+
+def _look_into(directory: int, name: str) -> int:
+    try:
+        return open_dir(name, directory)
+    except OSError:  # gone, or swapped for something else
+        return -1
