@@ -61,42 +61,40 @@ def refusal(text: str, offset: int, why: str) -> BadVolfile:
 class Words:
     """The words of ``text`` from ``pos`` on, one at a time. After :meth:`next` its members describe that word.
 
-    ``word``: what it means; "" at the end of the text. ``start``: its offset. ``plain``: not quoted.
-    ``same_line``: nothing but blanks are between it and the word before.
+    ``word``: what it means; "" at the end of the text. ``start``: its offset. ``plain``: not quoted. ``keyword``: it is
+    one. ``same_line``: nothing but blanks are between it and the word before.
     """
 
-    __slots__ = ("plain", "pos", "same_line", "start", "text", "word")
+    __slots__ = ("keyword", "plain", "pos", "same_line", "start", "text", "word")
 
     def __init__(self, text: str, pos: int) -> None:
         self.text = text
         self.pos = self.start = pos
         self.word = ""
-        self.plain = self.same_line = False
+        self.plain = self.keyword = self.same_line = False
 
     def next(self) -> str:
         """Go to the next word, and give it. Raises BadVolfile."""
         match = _TOKEN.match(self.text, self.pos)
         assert match is not None, "every part of the pattern may be empty"
-        kind = match.lastgroup
+        kind = match.lastgroup or "skip"
         skipped, self.start = self.pos, match.end("skip")
         if kind == "skip":
             raise refusal(self.text, self.start, self._broken())
         self.same_line = self.text.find("\n", skipped, self.start) < 0
         self.plain = kind != "quoted"
-        self.word = match[kind] if kind is not None else ""
+        word = match[kind]
+        self.keyword = self.plain and word in KEYWORDS
         self.pos = match.end()
-        if kind == "quoted" and "\\" in self.word:
-            self.word = _UNESCAPE.sub(r"\1", self.word)
-        return self.word
+        if kind == "quoted" and "\\" in word:
+            word = _UNESCAPE.sub(r"\1", word)
+        self.word = word
+        return word
 
     @property
     def at_end(self) -> bool:
         """Whether there is no word any more."""
         return self.plain and not self.word
-
-    @property
-    def keyword(self) -> bool:
-        return self.plain and self.word in KEYWORDS
 
     def _broken(self) -> str:
         if self.text[self.start] == "\\":
