@@ -171,6 +171,8 @@ def _value(words: Words, key: str) -> str:
     words.next()
     while more and words.same_line and words.plain and words.word and not words.keyword:
         value += " " + words.word
+        if len(value) > WORD_MAX:
+            raise words.too_long(len(value))
         words.next()
     return value
 
@@ -180,6 +182,8 @@ def _subvolumes(words: Words) -> list[str]:
     found = []
     while words.next() and not words.keyword:
         found.append(words.word)
+        if len(found) > NODES_MAX:
+            raise refusal(words.text, words.start, f"more than {NODES_MAX} subvolumes, the limit")
     if not found:
         raise _unexpected(words, "the name of a subvolume")
     return found

@@ -23,7 +23,7 @@ from svcmgr.errors import BadVolfile
 from svcmgr.volume.checks import shown, utf8
 from svcmgr.volume.volwords import UNWRITABLE, WORD_MAX
 
-#: Most nodes of one graph.
+#: Most nodes of one graph, and most subvolumes of one node, which may name the same one again.
 NODES_MAX = 100_000
 
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)+\Z")
@@ -144,6 +144,8 @@ def _wrong(word: str, *, empty: bool) -> str:
 def _structure(nodes: Sequence[Node]) -> Fault | None:
     seen: set[str] = set()
     for index, node in enumerate(nodes):
+        if len(node.subvolumes) > NODES_MAX:
+            return Fault(index, f"volume {shown(node.name)} has more than {NODES_MAX} subvolumes, the limit")
         if node.subvolumes and not seen.issuperset(node.subvolumes):
             return _undefined(index, node, seen)
         if node.name in seen:

@@ -29,9 +29,8 @@ UNWRITABLE = "\0\r\n"
 PLAIN = r'[^\s"\\`#][^\s"\\`]*+'
 
 _PLAIN_WORD = re.compile(rf"{PLAIN}\Z")
-_ESCAPED = re.compile(r'["\\`]')
-_UNESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _BACKTICK = re.compile(r"\\.|(`)", re.DOTALL)
+_BARE_BACKTICK = re.compile(r"(?<!\\)`")
 _TOKEN = re.compile(
     r"(?P<skip>(?:[ \t\r\n]++|\#[^\n]*+)*+)"
     r"(?:(?P<plain>[^ \t\r\n\"\\]++)|\"(?P<quoted>[^\"\\\n\r]*+(?:\\[^\n\r][^\"\\\n\r]*+)*+)\"|(?P<end>\Z)|)"
@@ -42,14 +41,19 @@ def written(word: str) -> str:
     """``word`` as it stands in a volfile: plain where it can be, else in quotes."""
     if word not in KEYWORDS and _PLAIN_WORD.match(word):
         return word
-    return '"' + _ESCAPED.sub(r"\\\g<0>", word) + '"'
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`") + '"'
+
+
+def _meant(quoted: str) -> str:
+    """What stands between quotes, without the backslashes that make the next character ordinary."""
+    return "\\".join(part.replace("\\", "") for part in quoted.split("\\\\"))
 
 
 def backtick(text: str) -> int:
     """The offset of the first backtick that GlusterFS would take for the start of a command, or -1."""
-    if "`" not in text:
+    if "`" not in text or not _BARE_BACKTICK.search(text.replace("\\\\", "")):
         return -1
-    return next((match.start() for match in _BACKTICK.finditer(text) if match[1]), -1)
+    return next(match.start() for match in _BACKTICK.finditer(text) if match[1])
 
 
 def refusal(text: str, offset: int, why: str) -> BadVolfile:
@@ -87,9 +91,15 @@ class Words:
         self.keyword = self.plain and word in KEYWORDS
         self.pos = match.end()
         if kind == "quoted" and "\\" in word:
-            word = _UNESCAPE.sub(r"\1", word)
+            word = _meant(word)
         self.word = word
+        if len(word) > WORD_MAX:
+            raise self.too_long(len(word))
         return word
+
+    def too_long(self, size: int) -> BadVolfile:
+        """The error about a word or value of ``size`` characters that ends here."""
+        return refusal(self.text, self.start, f"a word of {size} characters, the limit is {WORD_MAX}")
 
     @property
     def at_end(self) -> bool:

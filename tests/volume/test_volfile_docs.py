@@ -39,7 +39,7 @@ def test_the_limits():
         "text": volfile.TEXT_MAX >> 20,
         "line": volfile.LINE_MAX,
         "word": volwords.WORD_MAX,
-        "blocks": volgraph.NODES_MAX,
+        "blocks, and subvolumes of one block": volgraph.NODES_MAX,
     }
 
 
