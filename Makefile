@@ -17,7 +17,7 @@ PACKAGES := gcc:gcc /usr/include/stdio.h:libc6-dev ps:procps redis-server:redis-
 	mount:mount losetup:mount setfacl:acl setfattr:attr setpriv:util-linux
 
 # Modules of benchmarks/ that `make bench` runs, in this order.
-BENCHMARKS := supervise peers rpc_roundtrip spawn log_throughput getspec
+BENCHMARKS := supervise peers rpc_roundtrip spawn log_throughput volfile getspec view snapshot
 
 .PHONY: run test check lint bench clean packages
 .NOTPARALLEL:
