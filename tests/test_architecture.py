@@ -63,7 +63,7 @@ CONFINED = {
     "tomli_w": {"svcmgr.host.definitions"},
     "tomllib": {"svcmgr.host.definitions", "svcmgr.host.offline", "svcmgr.cli.definition"},
     "importlib.metadata": {"svcmgr.svc.registry"},
-    "ctypes": {"svcmgr.proc.linux", "svcmgr.proc.filerange", "svcmgr.proc.inotify", "svcmgr.proc.mounts"},
+    "ctypes": {f"svcmgr.proc.{name}" for name in ("linux", "filerange", "inotify", "mounts", "beneath", "credentials")},
     "time": {"svcmgr.clock"},
     "datetime": {"svcmgr.clock"},
     "subprocess": {"svcmgr.proc.launch", "svcmgr.cli.launch"},

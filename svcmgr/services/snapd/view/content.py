@@ -148,6 +148,11 @@ class Content:
         with self.file(root, node, cached):
             pass
 
+    def seek(self, root: Root, node: Node, offset: int, whence: int) -> int:
+        """Where data or a hole begins; ENXIO behind the last."""
+        with self.file(root, node) as fd:
+            return os.lseek(fd, offset, whence)
+
     def read(self, root: Root, node: Node, buffer: memoryview, offset: int, cached: bool = False) -> int:
         """Fill ``buffer`` from ``offset`` on; how many bytes there were, fewer only at the end of the file."""
         with self.file(root, node, cached) as fd:
