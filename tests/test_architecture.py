@@ -15,7 +15,7 @@ from tests.kit.imports import Package, read_package, within
 from tests.kit.rules import room, words
 from tests.kit.tracked import ROOT, text_files
 
-ROOT_MODULES = words("errors clock fsm fsutil paths background sdnotify")
+ROOT_MODULES = words("errors clock fsm fsutil paths background sdnotify btrfs")
 
 #: What the look at a dead svcmgrd's root may use of other rooms; see docs/adr/0013.
 OFFLINE_USES = (

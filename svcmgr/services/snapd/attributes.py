@@ -1,7 +1,8 @@
 """Owner, mode, extended attributes and times of a file, taken over from another one.
 
-The order matters: a change of owner clears set-user-ID bits and file capabilities (chown(2), capabilities(7)), an access
-list changes the group bits of the mode (acl(5)), and everything changes times. So owner, attributes, mode, times.
+The order matters: a change of owner clears set-user-ID bits and file capabilities (chown(2), capabilities(7)), an
+access list changes the group bits of the mode (acl(5)), and everything changes times. So it is owner, attributes, mode,
+times.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import attrs
 from svcmgr.services.snapd import attributes
 from svcmgr.services.snapd.job import Job, printable
 from svcmgr.services.snapd.walk import DEPTH_MAX, Border, open_dir
-from svcmgr.services.snapd.wire import DiffReply, Difference
+from svcmgr.services.snapd.wire import Difference, DiffReply
 from svcmgr.volume import RESERVED_DIR
 
 #: Bytes of path that are listed at most, so that an answer always fits its frame.

@@ -23,7 +23,7 @@ NOTES_MAX, NOTE_LENGTH = 100, 300
 _LOOK_BYTES, _LOOK_FILES = 64 << 20, 4096
 
 
-class GivenUp(Exception):  # noqa: N818 - a fact, not a fault
+class GivenUp(Exception):
     """The operation was told to end."""
 
 

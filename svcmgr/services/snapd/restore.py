@@ -94,6 +94,11 @@ def _copy(source: Source, root: int, target: int, name: str, job: Job) -> None:
         os.close(parent)
 
 
+def new_id() -> str:
+    """What the working files of one restore are called by; nobody can guess it."""
+    return str(uuid.uuid4())
+
+
 # --- to a new place
 
 
@@ -199,7 +204,7 @@ def prepare(source: Source, settings: Settings, job: Job) -> swap.Plan:
         LowSpace, StorageFailed: nothing is left. GivenUp: what was built is a leftover.
     """
     plan = swap.Plan(
-        id=str(uuid.uuid4()),
+        id=new_id(),
         snapshot_id=source.record.id,
         places=[
             swap.Place(source.record.bricks[index], list(source.names[:-1]), source.names[-1] if source.names else "")
@@ -269,8 +274,8 @@ def _parents(source: Source, root: int, live: int, job: Job) -> int:
         except OSError as error:
             shown = "/".join(source.names[:depth])
             raise BadInput(
-                f"cannot restore {source.path!r} in place: {shown} is no directory now ({error.strerror}); restore to a "
-                "new place",
+                f"cannot restore {source.path!r} in place: {shown} is no directory now ({error.strerror}); restore to "
+                "a new place",
                 path=shown,
             ) from error
         finally:
