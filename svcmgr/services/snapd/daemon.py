@@ -14,8 +14,10 @@ from svcmgr.services.daemonkit import Access, CallContext, Context, Daemon, Verb
 from svcmgr.services.snapd import answers, wire
 from svcmgr.services.snapd.exposed import Exposed
 from svcmgr.services.snapd.job import Job, in_thread
-from svcmgr.services.snapd.operations import Operations
+from svcmgr.services.snapd.keeper import Keeper
+from svcmgr.services.snapd.operations import Operations, ScheduledTaker
 from svcmgr.services.snapd.settings import Settings
+from svcmgr.services.snapd.showing import Showing
 
 #: A walk holds three descriptors for each level of directories.
 _DESCRIPTORS = 16_384
@@ -32,6 +34,8 @@ class Snapd(Daemon):
         super().__init__(context)
         self._settings: Settings | None = None
         self._operations: Operations | None = None
+        self._keeper: Keeper | None = None
+        self._showing = Showing(context.log, self.exposed)
         self._space = answers.SpaceFacts()
 
     # --- configuration
@@ -46,6 +50,7 @@ class Snapd(Daemon):
         await self._apply(settings)
 
     async def _apply(self, settings: Settings) -> None:
+        await self._showing.take_over(settings)
         self._settings = settings
         self.context.log.setLevel(logging.getLevelNamesMapping()[settings.log_level.upper()])
         if self._operations is not None:
@@ -71,7 +76,14 @@ class Snapd(Daemon):
         self._operations = Operations(self.settings, self.context.clock, self.context.log, self._changed)
         await self._operations.start()
         await self._look_at_space()
-        yield
+        taker = ScheduledTaker(self._operations)
+        self._keeper = Keeper(self.settings.store, taker, self.context.clock, self.context.log)
+        await self._showing.open(self.settings)
+        try:
+            async with self._keeper.running():
+                yield
+        finally:
+            await self._showing.aclose()
 
     def workers(self) -> list[Worker]:
         return [
@@ -81,6 +93,13 @@ class Snapd(Daemon):
 
     def _changed(self) -> None:
         """The set of snapshots, or what is activated, may be another one."""
+        self._showing.publish()
+
+    @property
+    def keeper(self) -> Keeper:
+        if self._keeper is None:
+            raise Busy("cannot serve yet: snapd is starting; try again")
+        return self._keeper
 
     def exposed(self) -> tuple[Exposed, ...]:
         """The activated snapshots, oldest first."""
@@ -103,6 +122,10 @@ class Snapd(Daemon):
             "snapshot-delete": Verb(self._delete, Access.ADMIN, wire.NamesRequest),
             "snapshot-restore": Verb(self._restore, Access.ADMIN, wire.RestoreRequest),
             "snapshot-diff": Verb(self._diff, Access.ADMIN, wire.DiffRequest),
+            "schedules": Verb(self.keeper.schedules, Access.READ),
+            "schedule-set": Verb(self.keeper.schedule_set, Access.ADMIN, wire.ScheduleRequest),
+            "schedule-remove": Verb(self.keeper.schedule_remove, Access.ADMIN, wire.NameRequest),
+            "view": Verb(lambda request, ctx: self._showing.facts(), Access.READ),
         }
 
     def access(self, peer: Any) -> Access | None:
@@ -116,7 +139,8 @@ class Snapd(Daemon):
         return answers.listing(records, self.settings, self._space)
 
     def _info(self, request: wire.NameRequest, ctx: CallContext) -> wire.SnapshotInfo:
-        return answers.info(self.operations.catalogue.get(request.name), self.settings, view=None)
+        record = self.operations.catalogue.get(request.name)
+        return answers.info(record, self.settings, self._showing.place_of(record.name) if record.activated else None)
 
     async def _create(self, request: wire.CreateRequest, ctx: CallContext) -> wire.Snapshot:
         record = await self.operations.take(request.name, "operator", request.activate, request.description)
@@ -140,7 +164,8 @@ class Snapd(Daemon):
     # --- facts
 
     def statistics(self) -> Mapping[str, Any]:
-        return answers.statistics(self.operations, self._space)
+        facts = {"view": self._showing.facts(), "schedules": self.keeper.statistics()}
+        return {**answers.statistics(self.operations, self._space), **facts}
 
 
 def _raise_descriptor_limit() -> None:

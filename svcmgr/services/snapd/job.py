@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from svcmgr.background import outlast
 from svcmgr.services.snapd.space import check_space
 from svcmgr.volume import Cost, Free
 
@@ -101,15 +102,13 @@ async def in_thread(job: Job, work: Callable[[], T]) -> T:
     """
     future = asyncio.get_running_loop().run_in_executor(None, work)
     try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        job.give_up()
-        while not future.done():
-            try:
-                await asyncio.wait({future})
-            except asyncio.CancelledError:
-                continue  # told again; the thread has been told already
-        future.exception()  # looked at, or the loop complains; the cancellation is what counts
-        raise
+        await asyncio.wait([future])
+    finally:
+        if not future.done():
+            job.give_up()
+            await outlast(future)
+        future.exception()  # looked at, or the loop complains when a cancellation is what counts
+    try:
+        return future.result()
     except GivenUp:
         raise asyncio.CancelledError from None
