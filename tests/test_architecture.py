@@ -15,7 +15,7 @@ from tests.kit.imports import Package, read_package, within
 from tests.kit.rules import room, words
 from tests.kit.tracked import ROOT, text_files
 
-ROOT_MODULES = words("errors clock fsm fsutil paths background sdnotify")
+ROOT_MODULES = words("errors clock fsm fsutil paths background sdnotify btrfs")
 
 #: What the look at a dead svcmgrd's root may use of other rooms; see docs/adr/0013.
 OFFLINE_USES = (
@@ -35,12 +35,16 @@ ROOMS = {
     "services.wire": room("root", "msgspec"),
     "services.door": room(),
     "host": room(
-        "root conn proc svc volume host.wire host.wire_status services.host-side services.wire", "attrs msgspec tomli_w"
+        "root conn proc svc volume host.wire host.wire_status host.wire_volumes services.host-side services.wire",
+        "attrs msgspec tomli_w",
     ),
     "host.wire": room("root host.wire_status", "msgspec"),
     "host.wire_status": room("root", "msgspec"),
+    "host.wire_volumes": room("root", "msgspec"),
     "host.offline": room(OFFLINE_USES, "msgspec"),
-    "cli": room("root conn host.wire host.wire_status host.offline monclient services.wire", "click msgspec"),
+    "cli": room(
+        "root conn host.wire host.wire_status host.wire_volumes host.offline monclient services.wire", "click msgspec"
+    ),
 }
 #: A daemon's own side: everything in services/X that is neither host side nor wire; X may not know another Y.
 DAEMON_SIDE = room("root conn proc volume monclient services.daemonkit", "attrs msgspec")
@@ -77,8 +81,10 @@ PURE = words(
     proc.spec proc.stopper proc.identity proc.tree proc.seam
     svc.spec svc.lifecycle svc.backoff svc.graph svc.events svc.status
     volume.checks volume.civil volume.free volume.info volume.options volume.snapshot
-    host.wire host.wire_status services.wire services.snapd.wire
-    services.snapd.exposed services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
+    volume.volcompare volume.volfile volume.volgen volume.volgraph volume.volwords
+    host.wire host.wire_status host.wire_volumes services.wire
+    services.snapd.wire services.snapd.retention services.snapd.schedule services.snapd.exposed
+    services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
     """,
     prefix="svcmgr.",
 )
@@ -86,10 +92,9 @@ PURE = words(
 ALMOST_PURE = frozenset({"svcmgr", "svcmgr.paths"})
 PLANNED_PURE = words(
     """
-    volume.volfile volume.volgen
     monclient.hunt monclient.subs monclient.commands monclient.monmap
     services.mgmtd.wire services.mgmtd.chains services.mgmtd.lease
-    services.volumed.wire services.volumed.correlate services.snapd.schedule
+    services.volumed.wire services.volumed.correlate
     """,
     prefix="svcmgr.",
 )
@@ -119,7 +124,7 @@ def room_of(name: str) -> str:
     if parts[0] == "services":
         return _room_of_service(parts)
     two = ".".join(parts[:2])
-    if two in ("host.wire", "host.wire_status", "host.offline"):
+    if two in ("host.wire", "host.wire_status", "host.wire_volumes", "host.offline"):
         return two
     return parts[0]
 

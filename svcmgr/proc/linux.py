@@ -46,6 +46,20 @@ def trim_memory() -> None:
         trim(0)
 
 
+def sync_filesystem(fd: int) -> None:
+    """Write everything of the file system that ``fd`` is on to its disk, and wait (syncfs(2)).
+
+    Raises:
+        OSError: something could not be written.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syncfs(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
 def child_signal_fd() -> int:
     """A descriptor that is readable when SIGCHLD is pending (signalfd(2)); non-blocking, close-on-exec.
 

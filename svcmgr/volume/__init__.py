@@ -16,3 +16,15 @@ from svcmgr.volume.snapshot import Record as Record
 from svcmgr.volume.snapshot import check_snapshot_name as check_snapshot_name
 from svcmgr.volume.snapshot import default_name as default_name
 from svcmgr.volume.snapshot import snapshot_dir as snapshot_dir
+from svcmgr.volume.volcompare import Comparison as Comparison
+from svcmgr.volume.volcompare import OptionChange as OptionChange
+from svcmgr.volume.volcompare import Verdict as Verdict
+from svcmgr.volume.volcompare import compare as compare
+from svcmgr.volume.volfile import TEXT_MAX as TEXT_MAX
+from svcmgr.volume.volfile import checksum as checksum
+from svcmgr.volume.volfile import parse as parse
+from svcmgr.volume.volfile import render as render
+from svcmgr.volume.volgen import snapd_graph as snapd_graph
+from svcmgr.volume.volgen import snapd_volfile_id as snapd_volfile_id
+from svcmgr.volume.volgraph import Graph as Graph
+from svcmgr.volume.volgraph import Node as Node
