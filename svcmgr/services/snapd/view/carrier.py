@@ -25,7 +25,6 @@ from svcmgr.errors import SvcmgrError, Unsupported
 from svcmgr.fsutil import make_dir
 from svcmgr.proc.mounts import SOURCE_PREFIX, TableWatch, detach, mounted_at, mounts_at
 from svcmgr.services.snapd.view.filesystem import FileSystem
-from svcmgr.services.snapd.view.inodes import Node
 from svcmgr.services.snapd.view.session import READ_AHEAD, Session
 
 #: A mount that somebody took away comes back after these delays, and at once after it had stood for HEALTHY_S.
@@ -93,9 +92,9 @@ class Carrier:
         if self._session is not None and not self._ending.is_set():
             self._letting_go = self._side.submit(_forget, self._session, tuple(names))
 
-    def _crowded(self, victims: list[Node]) -> None:
+    def _crowded(self) -> None:
         if self._letting_go is None or self._letting_go.done():
-            self.forget((node.parent, node.path.rpartition(b"/")[2]) for node in victims)
+            self.forget(self.files.victims())
 
     def _run(self) -> None:
         try:

@@ -99,7 +99,8 @@ class FileSystem:
         self.shown = Shown.of(())
         self.hide_dot = hide_dot
         self.counts = Counts()
-        self.crowded: Callable[[list[Node]], None] = lambda victims: None
+        #: Called when there are more nodes than there should be.
+        self.crowded: Callable[[], None] = lambda: None
         self._content = Content()
         self._pool = pool
         self._inodes = Inodes()
@@ -173,13 +174,19 @@ class FileSystem:
         self._inodes.remember(found.node)
         if len(self._inodes) > self._crowded_at:
             self._crowded_at = len(self._inodes) + CROWDED // 4
-            self.crowded(self._inodes.victims())
+            self.crowded()
 
     def forget(self, forgotten: Iterable[tuple[int, int]]) -> None:
         """The kernel forgot (number, lookups)."""
         self._inodes.forget(forgotten)
-        if len(self._inodes) < CROWDED // 2:
+        if len(self._inodes) <= CROWDED:
             self._crowded_at = CROWDED
+        else:
+            self.crowded()  # it lets go, so it can be asked for more
+
+    def victims(self) -> list[tuple[int, bytes]]:
+        """What the kernel is best asked to let go of: (directory, name)."""
+        return [(node.parent, node.path.rpartition(b"/")[2]) for node in self._inodes.victims()]
 
     def forget_all(self) -> None:
         """The mount is gone, and all that its kernel side remembered."""

@@ -40,8 +40,10 @@ _PASSTHROUGH = 1 << 37
 _WANTED = (
     _ASYNC_READ | _DO_READDIRPLUS | _PARALLEL_DIROPS | _POSIX_ACL | _MAX_PAGES | _CACHE_SYMLINKS | _EXT | _PASSTHROUGH
 )
-#: Flags of an OPEN answer: keep cached pages from the last time; the kernel reads the file behind by itself.
+#: Flags of an OPEN answer: keep cached pages from the last time; nothing to tell us of at close; the kernel reads the
+#: file behind by itself.
 KEEP_CACHE = 1 << 1
+NO_FLUSH = 1 << 5
 PASSTHROUGH = 1 << 7
 _NOTIFY_INVAL_ENTRY = 3
 

@@ -184,7 +184,8 @@ class Session:
         await self._files.open(request.inode, request.open_flags)
         with self._files.at_hand(request.inode) as fd:
             backing = self._backings.take(request.inode, fd)
-        return protocol.opened(request.inode, protocol.PASSTHROUGH if backing else protocol.KEEP_CACHE, backing)
+        how = protocol.PASSTHROUGH if backing else protocol.KEEP_CACHE
+        return protocol.opened(request.inode, how | protocol.NO_FLUSH, backing)
 
     async def _release(self, request: Request) -> bytes:
         self._backings.give_back(request.inode)
