@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 PACKAGES := gcc:gcc /usr/include/stdio.h:libc6-dev ps:procps redis-server:redis-server
 
 # Modules of benchmarks/ that `make bench` runs, in this order.
-BENCHMARKS := supervise peers rpc_roundtrip spawn log_throughput
+BENCHMARKS := supervise peers rpc_roundtrip spawn log_throughput volfile
 
 .PHONY: run test check lint bench clean packages
 .NOTPARALLEL:

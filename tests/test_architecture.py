@@ -77,6 +77,7 @@ PURE = words(
     proc.spec proc.stopper proc.identity proc.tree proc.seam
     svc.spec svc.lifecycle svc.backoff svc.graph svc.events svc.status
     volume.checks volume.civil volume.free volume.info volume.options volume.snapshot
+    volume.volcompare volume.volfile volume.volgen volume.volgraph volume.volwords
     host.wire host.wire_status services.wire services.snapd.wire
     """,
     prefix="svcmgr.",
@@ -85,7 +86,6 @@ PURE = words(
 ALMOST_PURE = frozenset({"svcmgr", "svcmgr.paths"})
 PLANNED_PURE = words(
     """
-    volume.volfile volume.volgen
     monclient.hunt monclient.subs monclient.commands monclient.monmap
     services.mgmtd.wire services.mgmtd.chains services.mgmtd.lease
     services.volumed.wire services.volumed.correlate services.snapd.schedule

@@ -35,7 +35,7 @@ class Civil(NamedTuple):
 
 def civil(utc: float) -> Civil:
     """The second that ``utc`` seconds since the epoch are in. Raises BadInput before 1970 and after 9999."""
-    if not (math.isfinite(utc) and 0 <= utc <= LAST + 1 - 1e-6):
+    if not (math.isfinite(utc) and 0 <= utc < LAST + 1):
         raise BadInput(f"cannot name the time {utc}: set the clock to a year from 1970 to 9999")
     days, rest = divmod(int(utc), _DAY)
     era, day = divmod(days + _EPOCH, _ERA_DAYS)

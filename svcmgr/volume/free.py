@@ -16,7 +16,7 @@ from svcmgr.errors import BadInput
 from svcmgr.volume.checks import shown
 
 _PREFIXES = "KMGTP"
-_AMOUNT = re.compile(r"(?P<whole>[0-9]{1,15})(?:\.(?P<part>[0-9]{1,3}))?\s?(?P<unit>%|[A-Za-z]{0,3})\Z", re.ASCII)
+_AMOUNT = re.compile(r"(?P<whole>[0-9]{1,15})(?:\.(?P<part>[0-9]{1,3}))? ?(?P<unit>%|[A-Za-z]{0,3})\Z", re.ASCII)
 #: Sizes fit into a signed 64-bit integer, as statvfs(3) gives them.
 SIZE_MAX = 2**63 - 1
 
@@ -35,15 +35,20 @@ class Free:
         return self.bytes or -(-total * round(self.percent * 1000) // 100_000)
 
     def text(self) -> str:
-        """The canonical text: the largest binary unit that gives a whole number."""
+        """The canonical text: the largest unit that gives a whole number, binary ones first."""
         if self.percent:
             return f"{self.percent:.3f}".rstrip("0").rstrip(".") + "%"
-        size, unit = self.bytes, ""
-        for prefix in _PREFIXES:
-            if not size or size % 1024:
-                break
-            size, unit = size // 1024, f"{prefix}iB"
-        return f"{size}{unit}"
+        return _whole(self.bytes, 1024, "iB") or _whole(self.bytes, 1000, "B") or str(self.bytes)
+
+
+def _whole(size: int, base: int, suffix: str) -> str:
+    """``size`` in the largest unit of ``base`` that gives a whole number; "" when none does."""
+    unit = ""
+    for prefix in _PREFIXES:
+        if not size or size % base:
+            break
+        size, unit = size // base, prefix + suffix
+    return f"{size}{unit}" if unit else ""
 
 
 def parse_free(text: str) -> Free:

@@ -70,6 +70,11 @@ def _apart(_: object, __: attrs.Attribute[tuple[str, ...]], bricks: tuple[str, .
             )
 
 
+def _known(_: object, __: attrs.Attribute[Status], status: Status) -> None:
+    if not isinstance(status, Status):
+        raise BadInput(f"cannot use {status!r} as status of a volume: give one of {', '.join(s.value for s in Status)}")
+
+
 def _canonical(_: object, __: attrs.Attribute[Any], options: Mapping[str, str]) -> None:
     for name, text in options.items():
         if (spelled := canonical(name, text)) != text:
@@ -102,7 +107,7 @@ class Volume:
     name: str = attrs.field(validator=_named)
     id: str = attrs.field(validator=_identified)
     bricks: tuple[str, ...] = attrs.field(converter=tuple[str, ...], validator=_apart)
-    status: Status = attrs.field(validator=attrs.validators.instance_of(Status))
+    status: Status = attrs.field(validator=_known)
     options: Mapping[str, str] = attrs.field(converter=_frozen, validator=_canonical)
     version: int = attrs.field(validator=_counted)
     created: float = attrs.field(validator=_finite)

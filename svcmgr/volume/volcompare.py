@@ -1,10 +1,10 @@
 """What differs between two graphs, as far as a daemon that runs the first must care.
 
 Theory of operation. GlusterFS compares from the tops: children in order, then name, then type, recursively, and no
-options (glusterfs: libglusterfs/src/xlator.c, xlator_equal_rec). Names are unique in a graph, and every node is below the
-top. So two graphs have the same shape exactly when they have the same top, the same names, and for each name the same
-type and the same subvolumes in the same order; a node that is shared by many is looked at once, and nothing recurses.
-Graphs are compared, not texts: comments, quotes, and the order of blocks and of options make no difference.
+options (glusterfs: libglusterfs/src/xlator.c, xlator_equal_rec). Names are unique in a graph, and every node is below
+the top. So two graphs have the same shape exactly when they have the same top, the same names, and for each name the
+same type and the same subvolumes in the same order; a node that is shared by many is looked at once, and nothing
+recurses. Graphs are compared, not texts: comments, quotes, and the order of blocks and of options make no difference.
 
 The exception that GlusterFS makes for ``protocol/server``, whose processes serve several graphs, is not made: here a
 process has one.

@@ -1,9 +1,9 @@
 """The graphs of our own daemons, made from a volume.
 
-Theory of operation. A graph is a function of the volume and of where svcmgrd keeps things, nothing else, and its nodes
-and options come in a fixed order, so that equal volumes give equal texts. Every option is written out, with its default
-too: a daemon then needs no table of defaults, and a new default reaches it as a change like any other. What a daemon can
-take over as it runs is an option; what it cannot is a node. docs/volfile.md describes the types.
+Theory of operation. A graph is a function of the volume and of where svcmgrd keeps things, nothing else, and its
+nodes and options come in a fixed order, so that equal volumes give equal texts. Every option is written out, with its
+default too: a daemon then needs no table of defaults, and a new default reaches it as a change like any other. What a
+daemon can take over as it runs is an option; what it cannot is a node. docs/volfile.md describes the types.
 """
 
 from __future__ import annotations
