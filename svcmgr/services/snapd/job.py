@@ -7,6 +7,7 @@ Long operations run in a thread, so that the loop goes on answering. A thread ca
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -104,12 +105,15 @@ async def in_thread(job: Job, work: Callable[[], T]) -> T:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         job.give_up()
-        while not future.done():
-            try:
-                await asyncio.wait({future})
-            except asyncio.CancelledError:
-                continue  # told again; the thread has been told already
+        await _end_of(future)
         future.exception()  # looked at, or the loop complains; the cancellation is what counts
         raise
     except GivenUp:
         raise asyncio.CancelledError from None
+
+
+async def _end_of(future: asyncio.Future[T]) -> None:
+    """Wait for it, however often we are cancelled: the first cancellation is passed on when the thread has ended."""
+    while not future.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({future})
