@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import logging
@@ -19,6 +20,8 @@ from svcmgr.services.snapd.operations import Operations, ScheduledTaker
 from svcmgr.services.snapd.settings import Settings
 from svcmgr.services.snapd.showing import Showing
 
+#: Free space is looked at after this many seconds, though nothing was changed here.
+_SPACE_EVERY_S = 60.0
 #: A walk holds three descriptors for each level of directories.
 _DESCRIPTORS = 16_384
 
@@ -37,6 +40,7 @@ class Snapd(Daemon):
         self._keeper: Keeper | None = None
         self._showing = Showing(context.log, self.exposed)
         self._space = answers.SpaceFacts()
+        self._moved = asyncio.Event()
 
     # --- configuration
 
@@ -88,12 +92,13 @@ class Snapd(Daemon):
     def workers(self) -> list[Worker]:
         return [
             Worker("collect", self.operations.collect, lambda: 0.0),
-            Worker("space", self._look_at_space, lambda: 60.0),
+            Worker("space", self._watch_space, lambda: 0.0),
         ]
 
     def _changed(self) -> None:
         """The set of snapshots, or what is activated, may be another one."""
         self._showing.publish()
+        self._moved.set()
 
     @property
     def keeper(self) -> Keeper:
@@ -104,6 +109,14 @@ class Snapd(Daemon):
     def exposed(self) -> tuple[Exposed, ...]:
         """The activated snapshots, oldest first."""
         return tuple(answers.exposed(record) for record in self.operations.catalogue.records if record.activated)
+
+    async def _watch_space(self) -> None:
+        """One round: after every change of ours, and now and then, since the users of the volume write too."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SPACE_EVERY_S):
+                await self._moved.wait()
+        self._moved.clear()
+        await self._look_at_space()
 
     async def _look_at_space(self) -> None:
         job = Job()
