@@ -83,7 +83,8 @@ PURE = words(
     volume.checks volume.civil volume.free volume.info volume.options volume.snapshot
     volume.volcompare volume.volfile volume.volgen volume.volgraph volume.volwords
     host.wire host.wire_status host.wire_volumes services.wire
-    services.snapd.wire services.snapd.retention services.snapd.schedule
+    services.snapd.wire services.snapd.retention services.snapd.schedule services.snapd.exposed
+    services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
     """,
     prefix="svcmgr.",
 )

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import attrs
 
-from svcmgr.proc.beneath import directory_piece, open_beneath
+from svcmgr.proc.beneath import directory_piece, open_beneath, open_unmarked
 from svcmgr.services.snapd.view.descriptors import Descriptors
 from svcmgr.services.snapd.view.inodes import Key, Node, key_of
 from svcmgr.services.snapd.view.shown import Root
@@ -116,7 +116,7 @@ class Content:
     def piece(self, root: Root, path: bytes, position: int) -> list[Item]:
         """Entries of a directory from ``position`` on, about a hundred; [] is the end."""
         with self._top(root, False) as top:
-            fd = _open_unmarked(top, path, os.O_DIRECTORY, False)
+            fd = open_unmarked(top, path, os.O_DIRECTORY)
             try:
                 while named := directory_piece(fd, position, _PIECE):
                     found = [(name, following, _look(fd, path, name)) for name, following in named]
@@ -133,7 +133,7 @@ class Content:
 
         def make() -> int:
             with self._top(root, cached) as top:
-                fd = _open_unmarked(top, node.path, os.O_NONBLOCK, cached)
+                fd = open_unmarked(top, node.path, os.O_NONBLOCK, cached=cached)
             status = os.fstat(fd)
             if (status.st_dev, status.st_ino) == (node.key.device, node.key.inode) and stat.S_ISREG(status.st_mode):
                 return fd
@@ -183,16 +183,6 @@ class Content:
 def _itself(fd: int) -> str:
     # The calls for xattrs refuse an O_PATH descriptor; its name in /proc leads to the file itself, also to a symlink.
     return f"/proc/self/fd/{fd}"
-
-
-def _open_unmarked(top: int, path: bytes, flags: int, cached: bool) -> int:
-    # Reading a snapshot must not change its access times; only owner and root may ask for that (open(2)).
-    try:
-        return open_beneath(top, path, os.O_RDONLY | os.O_NOATIME | flags, cached=cached)
-    except PermissionError as error:
-        if error.errno != errno.EPERM:
-            raise
-        return open_beneath(top, path, os.O_RDONLY | flags, cached=cached)
 
 
 def join(directory: bytes, name: bytes) -> bytes:
