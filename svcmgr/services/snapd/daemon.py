@@ -17,6 +17,7 @@ from svcmgr.services.snapd.exposed import Exposed
 from svcmgr.services.snapd.job import Job, in_thread
 from svcmgr.services.snapd.keeper import Keeper
 from svcmgr.services.snapd.operations import Operations, ScheduledTaker
+from svcmgr.services.snapd.reading import Reader
 from svcmgr.services.snapd.settings import Settings
 from svcmgr.services.snapd.showing import Showing
 
@@ -39,6 +40,7 @@ class Snapd(Daemon):
         self._operations: Operations | None = None
         self._keeper: Keeper | None = None
         self._showing = Showing(context.log, self.exposed)
+        self._reader = Reader()
         self._space = answers.SpaceFacts()
         self._moved = asyncio.Event()
 
@@ -138,6 +140,9 @@ class Snapd(Daemon):
             "schedules": Verb(self.keeper.schedules, Access.READ),
             "schedule-set": Verb(self.keeper.schedule_set, Access.ADMIN, wire.ScheduleRequest),
             "schedule-remove": Verb(self.keeper.schedule_remove, Access.ADMIN, wire.NameRequest),
+            "list": Verb(self._list, Access.READ, wire.PathRequest),
+            "stat": Verb(self._stat, Access.READ, wire.PathRequest),
+            "read": Verb(self._read, Access.READ, wire.ReadRequest),
             "view": Verb(lambda request, ctx: self._showing.facts(), Access.READ),
         }
 
@@ -173,6 +178,23 @@ class Snapd(Daemon):
 
     async def _diff(self, request: wire.DiffRequest, ctx: CallContext) -> wire.DiffReply:
         return await self.operations.diff(request)
+
+    # --- files, as the caller may
+
+    def _shown(self, name: str) -> Exposed:
+        record = self.operations.catalogue.get(name)
+        if not record.activated:
+            raise BadInput(f"cannot look into snapshot {name}: it is not activated", name=name)
+        return answers.exposed(record)
+
+    async def _list(self, request: wire.PathRequest, ctx: CallContext) -> wire.ListReply:
+        return await self._reader.list(request, self._shown(request.name), ctx.peer)
+
+    async def _stat(self, request: wire.PathRequest, ctx: CallContext) -> wire.Entry:
+        return await self._reader.stat(request, self._shown(request.name), ctx.peer)
+
+    async def _read(self, request: wire.ReadRequest, ctx: CallContext) -> wire.ReadReply:
+        return await self._reader.read(request, self._shown(request.name), ctx.peer)
 
     # --- facts
 
