@@ -18,7 +18,6 @@ from svcmgr.errors import (
 )
 from tests.kit.daemonproc import until
 from tests.kit.filesystems import brick_on, filesystem, mounted, run  # noqa: F401 - a fixture
-from tests.kit.rootdir import AS_NOBODY
 from tests.kit.snapds import Snapd, volfile
 
 BEST = {"btrfs": ("btrfs", "instant"), "xfs": ("reflink", "per-file"), "ext4": ("copy", "per-file")}
@@ -296,6 +295,8 @@ def test_names_are_checked(tmp_path, name):
 def test_others_may_look_and_nothing_else(tmp_path):
     brick = tmp_path / "brick"
     brick.mkdir()
+    for parent in [tmp_path, *list(tmp_path.parents)[:2]]:
+        os.chmod(parent, 0o755)
     program = (
         "import os, sys; from svcmgr.conn.blocking import BlockingClient\n"
         "os.setgroups([]); os.setgid(12345); os.setuid(12345)\n"
@@ -305,8 +306,7 @@ def test_others_may_look_and_nothing_else(tmp_path):
     )
     with Snapd(tmp_path, [brick]).running() as process:
         done = subprocess.run(
-            [*AS_NOBODY, *process.argv[:1], "-c", program, str(process.socket)],
-            cwd="/",
+            [*process.argv[:1], "-c", program, str(process.socket)],
             env=process.environ,
             capture_output=True,
             text=True,
