@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 #: How many notes are kept, and how long one may be, in characters. The rest is counted.
 NOTES_MAX, NOTE_LENGTH = 100, 300
-#: The guard looks again after so many bytes or files.
-_LOOK_BYTES, _LOOK_FILES = 64 << 20, 4096
+#: The guard looks again after at most so many bytes or files, and after at least so many bytes.
+_LOOK_BYTES, _LOOK_FILES, _LOOK_LEAST = 64 << 20, 4096, 1 << 20
 
 
 class GivenUp(Exception):
@@ -29,7 +29,10 @@ class GivenUp(Exception):
 
 
 class Guard:
-    """Looks from time to time whether the file system of ``fd`` keeps its free space."""
+    """Looks from time to time whether the file system of ``fd`` keeps its free space: the oftener the less is left.
+
+    So a copy ends close to the limit, and never fills the file system under its users.
+    """
 
     def __init__(self, keep: Free, fd: int, where: str) -> None:
         self._keep = keep
@@ -37,14 +40,16 @@ class Guard:
         self._where = where
         self._bytes = 0
         self._files = 0
+        self._allowance = 0
 
     def spent(self, size: int) -> None:
         """One file, or one piece of one, was written. Raises LowSpace."""
         self._bytes += size
         self._files += 1
-        if self._bytes >= _LOOK_BYTES or self._files >= _LOOK_FILES:
+        if self._bytes >= self._allowance or self._files >= _LOOK_FILES:
             self._bytes = self._files = 0
-            check_space(self._keep, self._fd, self._where)
+            spare = check_space(self._keep, self._fd, self._where)
+            self._allowance = max(_LOOK_LEAST, min(_LOOK_BYTES, spare // 2))
 
 
 class Job:
