@@ -66,6 +66,7 @@ def facts(path):
     xattrs = {
         name: value_of(name, os.getxattr(path, name, follow_symlinks=False))
         for name in os.listxattr(path, follow_symlinks=False)
+        if not name.startswith("trusted.SGI_ACL_")  # how xfs keeps the access list, listed a second time
     }
     links = 1 if stat.S_ISDIR(status.st_mode) else status.st_nlink  # btrfs counts those of directories in its own way
     kept = (status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, links, status.st_rdev)
@@ -78,7 +79,7 @@ def facts(path):
 
 
 def value_of(name, value):
-    """An access list without what it does not say: the id of an entry that has none is 0 on xfs, -1 elsewhere (acl(5))."""
+    """An access list by what it says: the id of an entry that has none is 0 on xfs and -1 elsewhere (acl(5))."""
     if not name.startswith("system.posix_acl_"):
         return value
     entries = struct.iter_unpack("<HHI", value[4:])
