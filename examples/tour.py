@@ -1,4 +1,4 @@
-"""The tour: three real services under svcmgrd, one killed, svcmgrd itself killed, and what is left to try.
+"""The tour: real services under svcmgrd, one killed, svcmgrd itself killed; a volume with snapshots that a user reads.
 
     make run        or        python examples/tour.py [DIR]
 
@@ -20,6 +20,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = Path(sys.argv[1] if len(sys.argv) > 1 else "demo").absolute()
+DISK = ROOT / "disk"
 SVCMGR = [sys.executable, "-m", "svcmgr.cli", "--root", str(ROOT)]
 INSTALLED = Path(sys.executable).with_name("svcmgr")
 # As it can be typed where the tour was started.
@@ -62,6 +63,8 @@ def prepare() -> None:
             )
     if (ROOT / "run").exists():
         subprocess.run([*SVCMGR, "shutdown", "--all"], capture_output=True, check=False)
+    if os.path.ismount(DISK):
+        subprocess.run(["umount", str(DISK)], check=True)
     if ROOT.exists():
         shutil.rmtree(ROOT)
     ROOT.mkdir(parents=True)
@@ -80,19 +83,69 @@ def define() -> None:
     svcmgr("add", "visits", "--start", "--requires", "cache", "--", "/bin/sh", "-c", count)
 
 
+def make_disk() -> None:
+    """A btrfs where we may mount one: snapshots are instant there. Else a directory, where they are copies."""
+    DISK.mkdir()
+    image = ROOT / "disk.img"
+    if os.getuid() != 0 or shutil.which("mkfs.btrfs") is None:
+        return
+    with open(image, "wb") as file:
+        file.truncate(256 << 20)
+    subprocess.run(["mkfs.btrfs", "-q", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(DISK)], check=True)
+
+
+def read_as_user(path: Path) -> None:
+    """Read ``path`` as somebody who owns nothing here, where we may become him."""
+    become = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"] if os.getuid() == 0 else []
+    print("$", *(["su nobody:"] if become else []), "cat", os.path.relpath(path), flush=True)
+    done = subprocess.run([*become, "cat", str(path)], check=False)
+    if become and done.returncode:
+        print("(user nobody may not enter a directory above; it is the directory of the tour that is closed)")
+        subprocess.run(["cat", str(path)], check=True)
+
+
+def volumes() -> None:
+    make_disk()
+    say("a volume is a directory, or several, with a name; its daemon snapd runs while snapshots are on")
+    svcmgr("volume", "create", "photos", str(DISK / "photos"))
+    svcmgr("volume", "set", "photos", "features.uss", "on")
+    svcmgr("volume", "start", "photos")
+    say("write, take a snapshot, and spoil the file")
+    notes = DISK / "photos" / "notes.txt"
+    notes.write_text("as it was on monday\n")
+    svcmgr("snapshot", "create", "photos", "monday")
+    notes.write_text("spoilt\n")
+    view = ROOT / "run" / "snaps" / "photos"
+    say("any user reads the old content by himself")
+    read_as_user(view / "monday" / "notes.txt")
+    svcmgr("snapshot", "diff", "photos", "monday")
+    say("kill -9 snapd: its mount is cleaned up and comes back by itself")
+    old = facts("snapd@photos")["pid"]
+    os.kill(old, signal.SIGKILL)
+    print(f"back after {wait_for('snapd@photos', old):.2f} s")
+    read_as_user(view / "monday" / "notes.txt")
+    say("bring the file back where it was; what it replaces goes into a safety snapshot")
+    svcmgr("snapshot", "restore", "photos", "monday", "notes.txt", "--in-place", "--yes")
+    print(notes.read_text(), end="")
+    svcmgr("snapshot", "schedule", "photos", "nightly", "--every", "1d", "--keep", "daily=7,weekly=4")
+    svcmgr("snapshot", "list", "photos")
+
+
 def main() -> None:
     prepare()
     say("start svcmgrd in the background")
     svcmgr("up")
     define()
     svcmgr("status", "cache", "clock", "visits")
+    volumes()
     say("kill -9 redis: svcmgrd sees it at once and starts another")
     old = facts("cache")["pid"]
     os.kill(old, signal.SIGKILL)
     print(f"back after {wait_for('cache', old):.2f} s")
     svcmgr("events", "cache")
     say("kill -9 svcmgrd: no service notices, and the next svcmgrd adopts all of them")
-    before = {name: facts(name)["pid"] for name in ("cache", "clock", "visits")}
+    before = {name: facts(name)["pid"] for name in ("cache", "clock", "visits", "snapd@photos")}
     hello = subprocess.run([*SVCMGR, "status", "--json"], capture_output=True, text=True, check=True)
     os.kill(json.loads(hello.stdout)["svcmgrd"]["pid"], signal.SIGKILL)
     svcmgr("status", check=False)
@@ -103,7 +156,11 @@ def main() -> None:
     say("now try")
     for line in ("status", "logs -f visits", "stop cache", "start visits", "show clock", "events -f", "doctor"):
         print(f"  {SHOWN} {line}")
+    for line in ("volume info photos", "volume options", "snapshot schedules photos"):
+        print(f"  {SHOWN} {line}")
     print(f"  {SHOWN} shutdown --all      ends everything the tour started")
+    if os.path.ismount(DISK):
+        print(f"  umount {os.path.relpath(DISK)}      then takes its disk away")
 
 
 if __name__ == "__main__":

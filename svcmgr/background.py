@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 import attrs
 
@@ -27,6 +28,18 @@ async def run_workers(workers: Iterable[Worker], report: Callable[[str, Exceptio
     async with asyncio.TaskGroup() as group:
         for worker in workers:
             group.create_task(_loop(worker, report), name=f"worker:{worker.name}")
+
+
+async def outlast(doing: asyncio.Future[Any]) -> None:
+    """Wait until ``doing`` is done, however often the waiting is cancelled; the cancellation goes on afterwards.
+
+    For what cannot be called back once it has begun, such as a write in a thread. Its result is not looked at.
+    """
+    try:
+        await asyncio.wait([doing])
+    finally:
+        if not doing.done():
+            await outlast(doing)
 
 
 async def _loop(worker: Worker, report: Callable[[str, Exception], None]) -> None:

@@ -32,8 +32,10 @@ def atomic_write(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = 
         durable: fsync file and directory; pass False for files that need not outlive the boot.
 
     Raises:
-        StorageFailed: the file system refused; the old content, if any, is untouched.
+        StorageFailed: the file system refused; the old content, if any, is untouched. When only the last step failed,
+            the new content is there, and may be lost with the power; the message says so.
     """
+    state = "the old content is unchanged"
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
@@ -45,13 +47,14 @@ def atomic_write(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = 
         finally:
             os.close(fd)
         os.rename(temporary, path)
+        state = "the new content is there, but may not survive a loss of power"
         if durable:
             fsync_dir(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise StorageFailed(
-            f"cannot write {path}: {error.strerror} (errno {error.errno}); the old content is unchanged",
+            f"cannot write {path}: {error.strerror} (errno {error.errno}); {state}",
             path=str(path),
             errno=error.errno,
         ) from error

@@ -35,12 +35,16 @@ ROOMS = {
     "services.wire": room("root", "msgspec"),
     "services.door": room(),
     "host": room(
-        "root conn proc svc volume host.wire host.wire_status services.host-side services.wire", "attrs msgspec tomli_w"
+        "root conn proc svc volume host.wire host.wire_status host.wire_volumes services.host-side services.wire",
+        "attrs msgspec tomli_w",
     ),
     "host.wire": room("root host.wire_status", "msgspec"),
     "host.wire_status": room("root", "msgspec"),
+    "host.wire_volumes": room("root", "msgspec"),
     "host.offline": room(OFFLINE_USES, "msgspec"),
-    "cli": room("root conn host.wire host.wire_status host.offline monclient services.wire", "click msgspec"),
+    "cli": room(
+        "root conn host.wire host.wire_status host.wire_volumes host.offline monclient services.wire", "click msgspec"
+    ),
 }
 #: A daemon's own side: everything in services/X that is neither host side nor wire; X may not know another Y.
 DAEMON_SIDE = room("root conn proc volume monclient services.daemonkit", "attrs msgspec")
@@ -59,7 +63,7 @@ CONFINED = {
     "tomli_w": {"svcmgr.host.definitions"},
     "tomllib": {"svcmgr.host.definitions", "svcmgr.host.offline", "svcmgr.cli.definition"},
     "importlib.metadata": {"svcmgr.svc.registry"},
-    "ctypes": {"svcmgr.proc.linux", "svcmgr.proc.filerange", "svcmgr.proc.inotify", "svcmgr.proc.mounts"},
+    "ctypes": {f"svcmgr.proc.{name}" for name in ("linux", "filerange", "inotify", "mounts", "beneath", "credentials")},
     "time": {"svcmgr.clock"},
     "datetime": {"svcmgr.clock"},
     "subprocess": {"svcmgr.proc.launch", "svcmgr.cli.launch"},
@@ -78,7 +82,9 @@ PURE = words(
     svc.spec svc.lifecycle svc.backoff svc.graph svc.events svc.status
     volume.checks volume.civil volume.free volume.info volume.options volume.snapshot
     volume.volcompare volume.volfile volume.volgen volume.volgraph volume.volwords
-    host.wire host.wire_status services.wire services.snapd.wire
+    host.wire host.wire_status host.wire_volumes services.wire
+    services.snapd.wire services.snapd.retention services.snapd.schedule services.snapd.exposed
+    services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
     """,
     prefix="svcmgr.",
 )
@@ -88,7 +94,7 @@ PLANNED_PURE = words(
     """
     monclient.hunt monclient.subs monclient.commands monclient.monmap
     services.mgmtd.wire services.mgmtd.chains services.mgmtd.lease
-    services.volumed.wire services.volumed.correlate services.snapd.schedule
+    services.volumed.wire services.volumed.correlate
     """,
     prefix="svcmgr.",
 )
@@ -118,7 +124,7 @@ def room_of(name: str) -> str:
     if parts[0] == "services":
         return _room_of_service(parts)
     two = ".".join(parts[:2])
-    if two in ("host.wire", "host.wire_status", "host.offline"):
+    if two in ("host.wire", "host.wire_status", "host.wire_volumes", "host.offline"):
         return two
     return parts[0]
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import click
 
 from svcmgr import paths
 from svcmgr.cli.app import App
+from svcmgr.cli.options import epilog
 from svcmgr.errors import BadInput
 
+#: Command -> (module below svcmgr.cli, attribute).
+CommandTable = Mapping[str, tuple[str, str]]
+
 #: Command -> (module below svcmgr.cli, attribute), in the order of the help.
-COMMANDS = {
+COMMANDS: CommandTable = {
     "status": ("status", "status"),
     "start": ("actions", "start"),
     "stop": ("actions", "stop"),
@@ -28,6 +33,8 @@ COMMANDS = {
     "logs": ("logs", "logs"),
     "events": ("events", "events"),
     "doctor": ("doctor", "doctor"),
+    "volume": ("volume", "volume"),
+    "snapshot": ("snapshot", "snapshot"),
     "up": ("daemon", "up"),
     "shutdown": ("daemon", "shutdown"),
     "install": ("install", "install"),
@@ -43,26 +50,39 @@ def near(name: str, known: Sequence[str]) -> list[str]:
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are modules."""
+    """A group whose commands are modules: ``table`` maps a command to its module below svcmgr.cli and its attribute.
+
+    Groups nest: what a table names may be a LazyGroup again (see :func:`subgroup`).
+    """
+
+    def __init__(self, *args: Any, table: CommandTable, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.table:
             return None
-        module, attribute = COMMANDS[cmd_name]
+        module, attribute = self.table[cmd_name]
         found = getattr(importlib.import_module(f"svcmgr.cli.{module}"), attribute)
         return found if isinstance(found, click.Command) else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            close = near(args[0], list(COMMANDS))
-            hint = f"did you mean {' or '.join(close)}?" if close else "see svcmgr --help"
-            raise click.UsageError(f"cannot find a command {args[0]!r}; {hint}", ctx)
+        if args[0] not in self.table and not args[0].startswith("-"):
+            close = near(args[0], list(self.table))
+            hint = f"did you mean {' or '.join(close)}?" if close else f"see {ctx.command_path} --help"
+            asked = " ".join([*ctx.command_path.split()[1:], args[0]])
+            raise click.UsageError(f"cannot find a command {asked!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+
+def subgroup(name: str, table: CommandTable, *examples: str) -> Callable[[Callable[..., Any]], LazyGroup]:
+    """A group below ``svcmgr``, declared like a command: the docstring is the help, examples follow it."""
+    return click.group(name, cls=LazyGroup, table=table, epilog=epilog(examples))
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -75,6 +95,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
 
 @click.group(
     cls=LazyGroup,
+    table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\nExamples:\n  svcmgr up\n  svcmgr --root /tmp/try add web --start -- /usr/bin/python3 -m http.server",
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 #: Seconds an action waits unless told otherwise.
 ACTION_TIMEOUT_S = 60.0
@@ -29,9 +30,13 @@ def seconds_option(*declarations: str, **settings: Any) -> Callable[[F], F]:
 
 def command(name: str, *examples: str) -> Callable[[Callable[..., Any]], click.Command]:
     """``click.command`` with worked examples below the help text. The docstring is the help."""
+    return click.command(name, epilog=epilog(examples))
+
+
+def epilog(examples: Sequence[str]) -> str:
+    """Worked examples as they stand below a help text."""
     heading = "Example:" if len(examples) == 1 else "Examples:"
-    epilog = "\b\n" + "\n".join([heading, *("  " + example for example in examples)])
-    return click.command(name, epilog=epilog)
+    return "\b\n" + "\n".join([heading, *("  " + example for example in examples)])
 
 
 def json_option(function: F) -> F:
@@ -54,22 +59,29 @@ def no_wait_option(function: F) -> F:
     return click.option("--no-wait", is_flag=True, help="Ask for it and return at once.")(function)
 
 
-def complete_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Names of services for the shell; none when svcmgrd is not there to tell."""
+def ask_quietly(ctx: click.Context, verb: str, request: Any, kind: type[T]) -> T | None:
+    """What svcmgrd answers while the user types, or None: a completion has nobody to complain to, and no patience."""
     import os
 
     from svcmgr import paths
     from svcmgr.cli.app import App
     from svcmgr.errors import SvcmgrError
-    from svcmgr.host.wire_status import StatusReply, StatusRequest
 
     layout = paths.resolve(ctx.find_root().params.get("root"), os.environ, os.getuid())
     try:
         with App(layout, os.environ, os.getuid()).connect(timeout=1.0) as client:
-            reply = client.call("status", StatusRequest(), type=StatusReply)
+            reply: T = client.call(verb, request, type=kind)
     except SvcmgrError:
-        return []
-    return [row.name for row in reply.services if row.name.startswith(incomplete)]
+        return None
+    return reply
+
+
+def complete_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of services for the shell; none when svcmgrd is not there to tell."""
+    from svcmgr.host.wire_status import StatusReply, StatusRequest
+
+    reply = ask_quietly(ctx, "status", StatusRequest(), StatusReply)
+    return [] if reply is None else [row.name for row in reply.services if row.name.startswith(incomplete)]
 
 
 def names_argument(required: bool = True) -> Callable[[F], F]:

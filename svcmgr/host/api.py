@@ -10,17 +10,19 @@ from __future__ import annotations
 import asyncio
 import difflib
 import fnmatch
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import msgspec
 
 from svcmgr.conn import Access, CallContext, Verb
 from svcmgr.errors import BadInput, SvcmgrError, UnknownService
 from svcmgr.host import wire
 from svcmgr.host.commander import Commander
 from svcmgr.host.rows import RowCache, show
-from svcmgr.services.wire import VolfileReply, VolfileRequest
-from svcmgr.svc import Registry, Supervisor
+from svcmgr.host.volfiles import Volfiles
+from svcmgr.services.wire import VolfileRequest
+from svcmgr.svc import Supervisor
 
 #: Longest time a caller may ask a verb to wait, seconds.
 _WAIT_MAX_S = 86400.0
@@ -30,10 +32,11 @@ _NAMES_MAX = 10_000
 class Api:
     """The verb table and what it needs."""
 
-    def __init__(self, supervisor: Supervisor, commander: Commander, registry: Registry, info: InfoMaker) -> None:
+    def __init__(self, supervisor: Supervisor, commander: Commander, volfiles: Volfiles, info: InfoMaker) -> None:
         self._supervisor = supervisor
         self._commander = commander
-        self._registry = registry
+        self._registry = commander.registry
+        self._volfiles = volfiles
         self._info = info
         self._rows = RowCache(supervisor.services, commander.enabled)
 
@@ -102,13 +105,9 @@ class Api:
     def doctor(self, _: None, ctx: CallContext) -> list[wire.Finding]:
         return self._commander.findings()
 
-    def volfile(self, request: VolfileRequest, ctx: CallContext) -> VolfileReply:
-        """The volfile of the service whose key is the id, exactly; a daemon may ask for its own or any other."""
-        service = self._supervisor.services.get(request.id)
-        text = service.volfile() if service is not None else None
-        if text is None:
-            raise BadInput(f"cannot serve volfile {request.id[:200]!r}: no service has it", id=request.id[:200])
-        return VolfileReply(text, hashlib.sha256(text.encode()).hexdigest())
+    def volfile(self, request: VolfileRequest, ctx: CallContext) -> msgspec.Raw:
+        """The volfile of exactly this id; a daemon may ask for its own or any other."""
+        return self._volfiles.serve(request, ctx.peer)
 
     # --- changing ------------------------------------------------------------------------------------------
 

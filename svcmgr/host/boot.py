@@ -6,21 +6,21 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from svcmgr.errors import StorageFailed, SvcmgrError
 from svcmgr.host.commander import Commander
-from svcmgr.host.definitions import load_all
 from svcmgr.host.facts import Fact
 from svcmgr.host.recorder import recorded_identity, remember, settled_state
 from svcmgr.host.reread import without_cycles
 from svcmgr.host.store import Ledger
 from svcmgr.proc import Identity, Os
 from svcmgr.svc import MARK_INCARNATION, Goal, Past, Service, ServiceSpec, State, Supervisor, events
+from svcmgr.svc.volumes import refresh
 
 
 def boot(commander: Commander, ledger: Ledger) -> Callable[[], Awaitable[None]]:
     """Own all services and adopt what runs. Returns the step that starts what should run and does not."""
     supervisor = commander.supervisor
-    loaded = load_all(commander.layout.definitions, commander.registry)
-    specs, commander.invalid = without_cycles({}, *loaded)
+    specs, commander.invalid = without_cycles({}, *commander.load())
     services = _make_all(commander, specs)
+    supervisor.volumes = commander.volumes.store.volumes
     supervisor.take(services)
     now_boot = commander.seams.os.boot_id()
     same_boot = commander.store.intent.boot_id == now_boot
@@ -34,7 +34,7 @@ def boot(commander: Commander, ledger: Ledger) -> Callable[[], Awaitable[None]]:
         service.lifecycle.goal = Goal(goals[key])
         if _adopt(service, fact, found.get(key, []), now_boot):
             rested.add(key)
-    for text in (*commander.store.troubles, *_ledger_troubles(ledger)):
+    for text in (*commander.troubles, *_ledger_troubles(ledger)):
         supervisor.emit(events.Troubled("", text))
     return lambda: _start(commander, goals, now_boot, rested)
 
@@ -106,10 +106,13 @@ async def _start(commander: Commander, goals: dict[str, str | None], boot_id: st
         # The goals in force came from the disk; not being able to write them again endangers nothing that runs.
         supervisor.emit(events.Troubled("", error.message))
     await _replace_changed(supervisor)
+    await refresh(supervisor, [k for k, s in supervisor.services.items() if s.goal is Goal.UP and s.alive])
     up = [k for k, s in supervisor.services.items() if s.goal is Goal.UP and k not in rested]
     order = supervisor.graph.with_requirements(up)
     await supervisor.start([k for k in order if k in supervisor.services and k not in rested])
-    await supervisor.stop([k for k, s in supervisor.services.items() if s.goal is Goal.DOWN and s.alive])
+    await supervisor.stop(
+        [k for k, s in supervisor.services.items() if s.alive and (s.goal is Goal.DOWN or not s.lifecycle.wanted)]
+    )
 
 
 async def _replace_changed(supervisor: Supervisor) -> None:

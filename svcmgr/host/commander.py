@@ -19,8 +19,9 @@ from svcmgr.host.doctor import examine
 from svcmgr.host.recorder import Recorder
 from svcmgr.host.reread import Plan, make_plan, without_cycles
 from svcmgr.host.store import IntentStore
+from svcmgr.host.volumes import Volumes, volume_specs
 from svcmgr.paths import Layout, check_key
-from svcmgr.svc import Goal, Registry, Result, Seams, Service, ServiceSpec, State, Supervisor, judge_start, judge_stop
+from svcmgr.svc import Goal, Result, Seams, Service, ServiceSpec, State, Supervisor, judge_start, judge_stop
 from svcmgr.svc.events import DefinitionChanged
 from svcmgr.svc.lifecycle import ACTIVE
 from svcmgr.svc.results import Judge
@@ -30,15 +31,17 @@ class Commander:
     """One per svcmgrd."""
 
     def __init__(
-        self, supervisor: Supervisor, seams: Seams, registry: Registry, store: IntentStore, recorder: Recorder
+        self, supervisor: Supervisor, seams: Seams, volumes: Volumes, store: IntentStore, recorder: Recorder
     ) -> None:
         self.supervisor = supervisor
         self.seams = seams
-        self.registry = registry
+        self.registry = volumes.registry
         self.store = store
         self.recorder = recorder
         #: definitions that could not be loaded: name -> reason
         self.invalid: dict[str, str] = {}
+        #: the host's volumes, which services of some kinds live by
+        self.volumes = volumes
         # Definitions change one command at a time; starting and stopping what they define does not wait for that.
         self._defining = asyncio.Lock()
         #: how the log of a service is rotated
@@ -58,9 +61,22 @@ class Commander:
         """A service object of the kind that ``spec`` names. Raises UnknownKind, BadDefinition."""
         return self.registry.find(spec.kind)(spec, self.seams)
 
+    @property
+    def troubles(self) -> list[str]:
+        """What could not be read at the start."""
+        return [*self.store.troubles, *self.volumes.store.troubles]
+
+    def load(self) -> tuple[dict[str, ServiceSpec], dict[str, str]]:
+        """(all definitions, what is wrong with the others): the operator's files, and what the volumes bring along."""
+        specs, invalid = load_all(self.layout.definitions, self.registry)
+        made = volume_specs(self.volumes.store.volumes, self.registry)
+        found = {**{key: spec for key, spec in made.items() if key not in invalid}, **specs}
+        return dict(sorted(found.items())), invalid
+
     def findings(self) -> list[wire.Finding]:
         """What ``doctor`` shows."""
-        return examine(self.supervisor, self.layout, self.invalid, self.store, self.recorder.ledger)
+        known = self.store, self.recorder.ledger, self.volumes.store
+        return examine(self.supervisor, self.layout, self.invalid, *known)
 
     # --- goals -----------------------------------------------------------------------------------------
 
@@ -193,6 +209,7 @@ class Commander:
         source = service.spec.source if service is not None else self.layout.definitions / f"{key}.toml"
         try:
             if service is not None:
+                self.volumes.check_removable(service)
                 self.supervisor.check_removable(service)
             await self.store.commit({key: None}, {key: None})  # first: what cannot be forgotten is not removed
             if service is not None:
@@ -208,7 +225,7 @@ class Commander:
 
     async def plan(self) -> Plan:
         """What reading the definitions again would change."""
-        specs, invalid = await asyncio.to_thread(load_all, self.layout.definitions, self.registry)
+        specs, invalid = await asyncio.to_thread(self.load)
         services = self.supervisor.services
         return make_plan(services, *without_cycles(services, specs, invalid))
 

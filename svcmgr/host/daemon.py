@@ -20,7 +20,7 @@ import attrs
 
 from svcmgr import PROTOCOL, __version__
 from svcmgr.clock import Clock, SystemClock, rfc3339
-from svcmgr.conn import Access, Peer, Server, ServerSpec
+from svcmgr.conn import Access, Peer, Server, ServerSpec, Verb
 from svcmgr.errors import PidfileHeld, SecondDaemon, StorageFailed, SvcmgrError
 from svcmgr.fsutil import make_dir
 from svcmgr.host import wire
@@ -30,6 +30,10 @@ from svcmgr.host.commander import Commander
 from svcmgr.host.logkeeping import LogKeeping
 from svcmgr.host.recorder import Recorder
 from svcmgr.host.store import IntentStore, Ledger, quarantine
+from svcmgr.host.volfiles import Volfiles
+from svcmgr.host.volume_api import VolumeApi
+from svcmgr.host.volume_store import VolumeStore
+from svcmgr.host.volumes import Volumes
 from svcmgr.paths import Layout, short_socket_dir, socket_path
 from svcmgr.proc import Os, Reaper
 from svcmgr.proc.cgroup import find_base
@@ -42,6 +46,7 @@ from svcmgr.svc import Registry, Seams, Supervisor, base_environment, events
 BUILTIN = {
     "command": "svcmgr.services.command.service:CommandService",
     "daemon": "svcmgr.services.daemon:DaemonService",
+    "snapd": "svcmgr.services.snapd.service:SnapdService",
 }
 
 
@@ -107,9 +112,12 @@ class Daemon:
         try:
             async with supervisor, LogKeeping(supervisor, self.layout) as keeping:
                 supervisor.sinks.append(keeping)
-                commander = Commander(supervisor, self._seams(supervisor), Registry(BUILTIN), store, recorder)
+                volfiles = Volfiles(self.clock)
+                seams = self._seams(supervisor, volfiles)
+                volumes = Volumes(supervisor, self._volume_store(), store, Registry(BUILTIN), seams)
+                commander = Commander(supervisor, seams, volumes, store, recorder)
                 commander.end, commander.rotation = self._ending.set, keeping.rotation
-                await self._live(commander, ledger)
+                await self._live(commander, ledger, volfiles)
         finally:
             ledger.close()
             if self._cgroups is not None:
@@ -127,7 +135,10 @@ class Daemon:
         ledger.open()
         return ledger
 
-    def _seams(self, supervisor: Supervisor) -> Seams:
+    def _volume_store(self) -> VolumeStore:
+        return VolumeStore(self.layout, self.clock.utc())
+
+    def _seams(self, supervisor: Supervisor, volfiles: Volfiles) -> Seams:
         return Seams(
             os=self.options.os,
             clock=self.clock,
@@ -138,16 +149,16 @@ class Daemon:
             environ=base_environment(self.options.environ),
             listener=supervisor,
             cgroups=self._cgroups,
+            volfiles=volfiles,
         )
 
-    async def _live(self, commander: Commander, ledger: Ledger) -> None:
+    async def _live(self, commander: Commander, ledger: Ledger, volfiles: Volfiles) -> None:
         supervisor = commander.supervisor
         with closing(Reaper(self.options.os)) as reaper:
             reaper.open()
             start = boot(commander, ledger)
             settle_memory()
-            api = Api(supervisor, commander, commander.registry, self._info_for(commander))
-            server = Server(self._server_spec(), api.verbs(), clock=self.clock)
+            server = Server(self._server_spec(), self._verbs(commander, volfiles), clock=self.clock)
             await server.start()
             self._link_socket()
             try:
@@ -163,6 +174,10 @@ class Daemon:
                 await server.aclose()
                 if self.layout.control_socket.is_symlink():
                     self.layout.control_socket.unlink(missing_ok=True)
+
+    def _verbs(self, commander: Commander, volfiles: Volfiles) -> dict[str, Verb]:
+        api = Api(commander.supervisor, commander, volfiles, self._info_for(commander))
+        return {**api.verbs(), **VolumeApi(commander.volumes, volfiles).verbs()}
 
     def _server_spec(self) -> ServerSpec:
         return ServerSpec(

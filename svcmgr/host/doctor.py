@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from svcmgr.host import wire
 from svcmgr.host.store import IntentStore, Ledger
+from svcmgr.host.volume_store import VolumeStore
 from svcmgr.paths import Layout
 from svcmgr.svc import Status, Supervisor
 
@@ -16,13 +17,19 @@ _LOW_SPACE = 0.05
 
 
 def examine(
-    supervisor: Supervisor, layout: Layout, invalid: Mapping[str, str], store: IntentStore, ledger: Ledger
+    supervisor: Supervisor,
+    layout: Layout,
+    invalid: Mapping[str, str],
+    store: IntentStore,
+    ledger: Ledger,
+    volumes: VolumeStore,
 ) -> list[wire.Finding]:
     """All findings, errors first; one "ok" when there is nothing to say."""
     found = [
         *_definitions(invalid),
         *_services(supervisor),
         *_state(store, ledger, layout),
+        *_volumes(volumes),
         *_orphans(supervisor, layout),
         *_space(layout),
     ]
@@ -54,6 +61,16 @@ def _state(store: IntentStore, ledger: Ledger, layout: Layout) -> Iterator[wire.
     if layout.quarantine.is_dir() and (names := sorted(p.name for p in layout.quarantine.iterdir())):
         text = f"{layout.quarantine} holds {', '.join(names[:5])}"
         yield wire.Finding("warning", "quarantine", text, "look at the files, then remove them")
+
+
+def _volumes(volumes: VolumeStore) -> Iterator[wire.Finding]:
+    for name, reason in volumes.invalid.items():
+        yield wire.Finding("error", name, reason, "mend or remove the file, then start svcmgrd anew")
+    for volume in volumes.volumes.values():
+        for brick in volume.bricks if volume.started else ():
+            if not os.path.isdir(brick):
+                text = f"its brick {brick} is not there"
+                yield wire.Finding("error", volume.name, text, f"mount it, or: svcmgr volume stop {volume.name}")
 
 
 def _orphans(supervisor: Supervisor, layout: Layout) -> Iterator[wire.Finding]:

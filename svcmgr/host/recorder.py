@@ -69,8 +69,8 @@ class Recorder:
     def _came_to_rest(self, event: events.Finished | events.GaveUp) -> None:
         word = "failed" if isinstance(event, events.GaveUp) else "down"
         service = self._services.get(event.name)
-        if service is not None and service.goal is Goal.DOWN:
-            word = ""  # it was stopped; whether it starts again is the stored goal's affair alone
+        if service is not None and (service.goal is Goal.DOWN or not service.lifecycle.wanted):
+            word = ""  # it was stopped; whether it starts again is up to the stored goal and the volumes
         self._update(event.name, settled=word, reason=event.text)
 
     def unsettle(self, key: str) -> None:

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import msgspec
 
+from svcmgr.background import outlast
 from svcmgr.errors import BadInput, StorageFailed
 from svcmgr.fsutil import atomic_write, make_dir, read_limited, write_all
 from svcmgr.host.facts import FILE_LIMIT, Fact, Intent, Life, read_facts
@@ -103,11 +104,9 @@ class IntentStore:
             return
         write = asyncio.get_running_loop().run_in_executor(None, self._write, msgspec.json.encode(new))
         try:
-            await asyncio.wait([write])
-        finally:
             # A write that has begun cannot be called back, and others wait for it: whoever is cancelled outlasts it.
-            if not write.done():
-                await asyncio.wait([write])
+            await outlast(write)
+        finally:
             failure = write.exception()
             if failure is None:
                 self.intent = new

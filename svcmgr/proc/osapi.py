@@ -12,10 +12,11 @@ import os
 import select
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 from svcmgr.errors import Busy, NotPermitted, PidfileUnusable, SpawnFailed
 from svcmgr.fsutil import make_dir
-from svcmgr.proc import linux, pidfile, procfs
+from svcmgr.proc import linux, mounts, pidfile, procfs
 from svcmgr.proc.census import Census
 from svcmgr.proc.identity import ExitStatus, Identity
 from svcmgr.proc.launch import launch, seal_descriptors
@@ -75,6 +76,9 @@ class RealOs:
     def remove_pidfile(self, spec: ProcSpec, pid: int) -> None:
         if spec.pidfile is not None:
             pidfile.remove_pidfile(spec.pidfile, pid)
+
+    def detach_mount(self, path: Path) -> None:
+        mounts.detach(path)
 
     def read_pidfile(self, spec: ProcSpec) -> int | None:
         if spec.pidfile is None:

@@ -8,6 +8,7 @@ through it cannot hit a stranger who got the number later.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import attrs
@@ -66,6 +67,10 @@ class Os(Protocol):
 
     def read_pidfile(self, spec: ProcSpec) -> int | None:
         """The holder of its lock, or else the number written in it, or None."""
+        ...
+
+    def detach_mount(self, path: Path) -> None:
+        """Take away the mounts of a daemon of ours at ``path``, if there are any. Raises NotPermitted."""
         ...
 
     def spawn(self, spec: ProcSpec) -> Handle:

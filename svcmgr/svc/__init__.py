@@ -2,6 +2,7 @@
 
 from svcmgr.svc.answers import LastExit, Past
 from svcmgr.svc.backoff import Backoff, BackoffSpec
+from svcmgr.svc.change import Change, Verdict
 from svcmgr.svc.graph import Graph, Links
 from svcmgr.svc.launch import MARK_INCARNATION, base_environment
 from svcmgr.svc.lifecycle import Goal, Restart, State
@@ -17,6 +18,7 @@ __all__ = [
     "MARK_INCARNATION",
     "Backoff",
     "BackoffSpec",
+    "Change",
     "Goal",
     "Graph",
     "LastExit",
@@ -32,6 +34,7 @@ __all__ = [
     "State",
     "Status",
     "Supervisor",
+    "Verdict",
     "base_environment",
     "changed_fields",
     "judge_start",

@@ -20,6 +20,7 @@ from svcmgr.proc import ExitStatus, Identity, Process, StopResult
 from svcmgr.proc import State as StopState
 from svcmgr.proc.usage import tree_usage
 from svcmgr.svc.backoff import Backoff
+from svcmgr.svc.change import Change, Verdict
 from svcmgr.svc.lifecycle import Goal, Lifecycle, Restart, State
 from svcmgr.svc.seams import Seams, Timer
 from svcmgr.svc.spec import Readiness, ServiceSpec
@@ -60,6 +61,8 @@ class Answers:
     frame_timeout: ClassVar[float] = 10.0
     #: whether the daemon serves svcmgr's RPC on a unix socket and takes the standard flags
     speaks: ClassVar[bool] = True
+    #: whether svcmgrd makes one of it for each volume; its instance is then the volume's name
+    per_volume: ClassVar[bool] = False
 
     def __init__(self, spec: ServiceSpec, seams: Seams) -> None:
         """Pure memory; nothing outside is touched before the first :meth:`manager`."""
@@ -67,6 +70,8 @@ class Answers:
         self.spec = spec
         self.seams = seams
         self.lifecycle = Lifecycle(spec.restart, Backoff(spec.backoff, seams.rng))
+        #: the volumes of the host, by name, as of the last look at them
+        self.volumes: Mapping[str, Any] = {}
         self.process: Process | None = None
         self.conn: Connection | None = None
         self.incarnation = 0
@@ -97,13 +102,37 @@ class Answers:
         """Whether the state of the host's volumes allows this service to run while its goal is UP."""
         return True
 
+    def why_unwanted(self, volumes: Mapping[str, Any]) -> str:
+        """Why :meth:`wanted` says no, for people; asked only then."""
+        return "no volume wants it"
+
+    def concerns(self, volume: str) -> bool:
+        """Whether a change of the volume of that name may matter to this service; else its manager is not called."""
+        return self.per_volume and self.spec.instance == volume
+
     def argv(self) -> Sequence[str]:
         """The program and its own arguments; the standard flags are appended when the daemon speaks."""
         return self.spec.command
 
     def volfile(self) -> str | None:
-        """The text of the daemon's volfile, or None when it has none."""
+        """The text of the daemon's volfile, or None when it has none. ``self.volumes`` is what to make it from."""
         return None
+
+    def volfile_id(self) -> str:
+        """The id under which svcmgrd serves the volfile; at most 255 bytes, no other service's."""
+        return self.key
+
+    def compare(self, old: str, new: str) -> Change:
+        """What volfile ``new`` means for the daemon that runs with ``old``; they differ. Raises BadVolfile."""
+        return Change(Verdict.TELL, "its volfile changed")
+
+    def holds(self, volume: str) -> str:
+        """Why the volume of that name must not be deleted now, or "". May read files: it is asked in a thread."""
+        return ""
+
+    def mounts(self) -> Sequence[Path]:
+        """Where its daemon may have mounted a file system that must not outlive it."""
+        return ()
 
     def ready(self) -> Readiness:
         """How readiness shows."""

@@ -187,6 +187,24 @@ class Reconfigured(Event):
 
 
 @attrs.frozen
+class ReconfigureFailed(Event):
+    """A changed configuration did not reach the daemon, or the daemon refused it; the one in force stays."""
+
+    what = "reconfigure-failed"
+    text: str
+
+
+@attrs.frozen
+class VolumeChanged(Event):
+    """``action``: create, start, stop, set, reset or delete."""
+
+    what = "volume-changed"
+    volume: str
+    action: str
+    text: str = ""
+
+
+@attrs.frozen
 class DefinitionChanged(Event):
     what = "definition-changed"
     action: str

@@ -8,6 +8,7 @@ back as another event.
 from __future__ import annotations
 
 import errno
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from svcmgr.proc import ExitStatus, Identity, ProcSpec
 from svcmgr.proc.logread import last_words
 from svcmgr.svc import events, launch
 from svcmgr.svc.answers import Answers, LastExit
+from svcmgr.svc.change import Verdict
+from svcmgr.svc.configuring import Configuring, Told
 from svcmgr.svc.lifecycle import Cause, Do, Ending, Ev, Goal, State
 from svcmgr.svc.readying import Readying
 from svcmgr.svc.spec import ReadyKind
@@ -38,6 +41,13 @@ class Flow(Answers):
     readying: Readying | None = None
     #: its main process ended while no svcmgrd was there, and what that left behind is being ended
     unseen = False
+    #: why the last restart was made, when svcmgrd itself decided on it
+    why = ""
+
+    @functools.cached_property
+    def configuring(self) -> Configuring:
+        """Its volfile: what is in force, and how a change reaches the daemon."""
+        return Configuring(self)
 
     def init(self) -> None:
         """Make the process and connection objects; idempotent."""
@@ -56,7 +66,7 @@ class Flow(Answers):
         if self.lifecycle.state is not before:
             self.since = self.seams.clock.utc()
             if self.lifecycle.state in (State.STARTING, State.RUNNING):
-                self.reason = self.told
+                self.reason = self.told or self.why
         self.changed()
 
     def changed(self) -> None:
@@ -100,10 +110,11 @@ class Flow(Answers):
         """The next process, completely."""
         assert self.readying is not None
         layout = self.seams.layout
-        volfile = launch.write_volfile(layout.service_volfile(self.key), self.volfile())
+        volfile = self.configuring.prepare()
         argv = tuple(self.argv())
         if self.speaks:
-            argv += launch.standard_flags(self.key, layout, self.socket, volfile is not None, self.seams.control)
+            served = self.volfile_id() if volfile is not None else None
+            argv += launch.standard_flags(self.key, layout, self.socket, served, self.seams.control)
         marker = launch.marker(self.key, layout, self.incarnation)
         extra = {**self.environment(), **self.readying.environment()}
         env = launch.environment(self.spec, self.seams.environ, marker, extra)
@@ -167,6 +178,9 @@ class Flow(Answers):
             self.readying.close()
         if self.socket is not None:
             remove_left(self.socket)  # a daemon that was killed could not do it
+        self._unmount()
+        if self.lifecycle.cause is not Cause.RESTART:
+            self.why = ""
         wanted = self.lifecycle.cause in (Cause.OPERATOR, Cause.RESTART)
         words = "" if wanted else self._log_tail()
         self.last_exit = LastExit(self.seams.clock.utc(), status, uptime, words)
@@ -188,8 +202,21 @@ class Flow(Answers):
         elif self.state is State.WAITING:
             self._wait(held)
         elif self.state is State.DOWN:
-            self._explain("stopped" if self.goal is Goal.DOWN and wanted else text)
+            self._explain(self._why_down(text, wanted))
             self.seams.listener.emit(events.Finished(self.key, self.reason))
+
+    def _why_down(self, text: str, asked: bool) -> str:
+        if self.goal is Goal.UP and not self.lifecycle.wanted:
+            return self.why_unwanted(self.volumes)
+        return "stopped" if self.goal is Goal.DOWN and asked else text
+
+    def _unmount(self) -> None:
+        """Take away what its daemon mounted: without its server a mount only hangs or fails."""
+        for path in self.mounts():
+            try:
+                self.seams.os.detach_mount(path)
+            except SvcmgrError as error:
+                self.seams.listener.emit(events.Troubled(self.key, error.message))
 
     def _after_failure(self, text: str) -> None:
         backoff = self.lifecycle.backoff
@@ -287,6 +314,7 @@ class Flow(Answers):
             return
         if isinstance(event, Connected):
             self._with_readying(Readying.connected)
+            self._catch_up()
         elif isinstance(event, Hung):
             self.seams.listener.emit(events.Degraded(self.key, f"silent for {event.silent_s:.1f} s"))
             self._with_readying(Readying.hung)
@@ -297,6 +325,27 @@ class Flow(Answers):
             self._with_readying(Readying.recovered)
         self.changed()
         self.on_notify(event)
+
+    def _catch_up(self) -> None:
+        """A daemon that did not answer when its configuration changed is told now."""
+        if self.configuring.stale and self.state is State.RUNNING:
+            self.seams.listener.run(self._tell_again(), f"reconfigure:{self.key}")
+
+    async def _tell_again(self) -> None:
+        change = self.configuring.plan()
+        if change.verdict is Verdict.TELL:
+            self.note_told(await self.configuring.tell(change))
+
+    def note_told(self, told: Told) -> None:
+        """Say what came of telling the daemon about its new configuration."""
+        if told.word == "failed":
+            self.seams.listener.emit(events.ReconfigureFailed(self.key, told.text))
+        else:
+            self.seams.listener.emit(events.Reconfigured(self.key, f"{told.word}: {told.text}"))
+        if told.word != "reconfigured":
+            self._explain(f"{told.word}: {told.text}")
+        else:
+            self._explain(told.text)
 
     def _log_tail(self) -> str:
         try:

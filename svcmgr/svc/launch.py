@@ -70,13 +70,15 @@ def marker(key: str, layout: Layout, incarnation: int) -> dict[str, str]:
     return {MARK_SERVICE: key, MARK_ROOT: str(layout.run), MARK_INCARNATION: str(incarnation)}
 
 
-def standard_flags(key: str, layout: Layout, sock: Path | None, has_volfile: bool, control: Path) -> tuple[str, ...]:
+def standard_flags(
+    key: str, layout: Layout, sock: Path | None, volfile_id: str | None, control: Path
+) -> tuple[str, ...]:
     """The flags every daemon of the framework takes (docs/daemons.md)."""
     flags = ["-p", str(layout.service_pidfile(key)), "-l", str(layout.service_log(key))]
     if sock is not None:
         flags += ["-S", str(sock)]
-    if has_volfile:
-        flags += ["-s", str(control), "--volfile-id", key]
+    if volfile_id is not None:
+        flags += ["-s", str(control), "--volfile-id", volfile_id]
     return tuple(flags)
 
 

@@ -184,12 +184,14 @@ class Ending:
 class Lifecycle:
     """Goal, state and the memory that decides between exits. Pure: time comes in, effects go out."""
 
-    __slots__ = ("backoff", "cause", "delay", "goal", "policy", "state")
+    __slots__ = ("backoff", "cause", "delay", "goal", "policy", "state", "wanted")
 
     def __init__(self, policy: Restart, backoff: Backoff) -> None:
         self.policy = policy
         self.backoff = backoff
         self.goal = Goal.DOWN
+        #: whether the host's volumes allow it to run; without that, goal UP does not start it
+        self.wanted = True
         self.state = TABLE.initial
         self.cause: Cause | None = None
         #: seconds until the next attempt, as of the last EXIT_RETRY or SPAWN_RETRY
@@ -223,7 +225,7 @@ class Lifecycle:
 
     def exit_event(self, ending: Ending, now: float) -> Ev:
         """Which exit this is; consults the back-off, so call it once per exit."""
-        if self.state is State.FAILED or self.goal is Goal.DOWN:
+        if self.state is State.FAILED or self.goal is Goal.DOWN or not self.wanted:
             return Ev.EXIT_DONE
         if self.cause is Cause.RESTART:
             return Ev.EXIT_AGAIN

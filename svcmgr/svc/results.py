@@ -86,6 +86,8 @@ def judge_start(service: Service, hopeless: Callable[[], str], word: str = "star
             return Result(service.key, word, pid=pid, text=service.told)
         if state in (State.BACKOFF, State.FAILED):
             return _failed(service, service.reason)
+        if state is State.DOWN and service.goal is Goal.UP and not service.lifecycle.wanted:
+            return Result(service.key, "failed", ok=False, text=service.reason, code="not-wanted")
         if state is State.DOWN and service.goal is not Goal.DOWN and service.readied > before:
             return Result(service.key, word, text=service.reason)  # it was ready, did its work and ended
         if state is State.DOWN:

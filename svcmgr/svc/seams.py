@@ -52,6 +52,28 @@ class Listener(Protocol):
         ...
 
 
+class Volfiles(Protocol):
+    """The volfile server as services see it."""
+
+    def publish(self, volfile_id: str, text: str, owner: str) -> object:
+        """Serve ``text`` under ``volfile_id`` from now on. Raises AlreadyExists, BadVolfile; then the old one stays."""
+        ...
+
+    def withdraw(self, owner: str) -> None:
+        """Serve nothing of service ``owner`` any more."""
+        ...
+
+
+class NoVolfiles:
+    """For hosts without a volfile server."""
+
+    def publish(self, volfile_id: str, text: str, owner: str) -> object:
+        """Nobody asks."""
+
+    def withdraw(self, owner: str) -> None:
+        """Nothing is served."""
+
+
 @attrs.frozen
 class Seams:
     """``environ`` is what services inherit; ``short_dir`` holds sockets whose readable path is too long; ``control``
@@ -68,3 +90,4 @@ class Seams:
     environ: Mapping[str, str]
     listener: Listener
     cgroups: Path | None = None
+    volfiles: Volfiles = attrs.field(factory=NoVolfiles)

@@ -57,17 +57,27 @@ class Service(Flow):
             held: why a start has to wait ("waits for db"), or "" when nothing holds it.
             unstoppable: a service that depends on this one still runs, so a stop has to wait.
         """
+        was = self.lifecycle.wanted
+        self.look_at(volumes)
         state = self.lifecycle.state
-        if self.lifecycle.goal is Goal.UP and self.wanted(volumes):
-            if state is State.WAITING:
-                if held:
-                    self._explain(held)
-                else:
-                    self.start()
+        if self.lifecycle.goal is Goal.UP and self.lifecycle.wanted:
+            if state is State.WAITING and held:
+                self._explain(held)
+            elif state is State.DOWN and not was and held:
+                self.hold(held)
+            elif state is State.WAITING or (state in (State.DOWN, State.STOPPING) and not was):
+                self.start()
         elif state is State.FAILED and self.present:
             return  # it outlived SIGKILL: only a command tries that again
         elif state not in (State.DOWN, State.STOPPING) and not unstoppable:
             self.stop()
+
+    def look_at(self, volumes: Mapping[str, Any]) -> None:
+        """Take ``volumes`` for what there is; what follows from it is up to the manager."""
+        self.volumes = volumes
+        self.lifecycle.wanted = self.wanted(volumes)
+        if self.lifecycle.state is State.DOWN and not self.lifecycle.wanted and self.lifecycle.goal is Goal.UP:
+            self._explain(self.why_unwanted(volumes))
 
     def start(self) -> None:
         """Start now, unless it runs already. Raises StopFailed while an unkillable process is still there."""
@@ -90,11 +100,12 @@ class Service(Flow):
             return
         self.feed(Ev.STOP)
         if self.lifecycle.state is State.DOWN:
-            self._explain("stopped")
+            self._explain(self._why_down("stopped", True))
 
-    def rerun(self) -> None:
-        """Stop and start again: a fresh process whatever the state was."""
+    def rerun(self, why: str = "") -> None:
+        """Stop and start again: a fresh process whatever the state was. ``why`` is shown while that one lives."""
         self._refuse_second()
+        self.why = f"restarted: {why}" if why else ""
         self.restarts = 0
         self.feed(Ev.RESTART)
 
@@ -133,6 +144,7 @@ class Service(Flow):
             return False
         self.running_digest = past.digest
         self._begin(identity, past.started)
+        self.configuring.resume()
         self.seams.listener.emit(events.Adopted(self.key, *self._facts(identity)))
         self.feed(Ev.ADOPT_READY if past.ready else Ev.ADOPT)
         if past.started_utc is not None:

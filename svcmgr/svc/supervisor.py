@@ -146,11 +146,14 @@ class Supervisor:
         """Own all of these at once, quietly: what a boot does. Raises DependencyCycle."""
         self.regraph(services)
         self.services.update(services)
+        for service in services.values():
+            service.look_at(self.volumes)
 
     def add(self, service: Service) -> None:
         """Own ``service``. Raises DependencyCycle; then it is not owned."""
         self.regraph({service.key: service})
         self.services[service.key] = service
+        service.look_at(self.volumes)
         self.emit(events.DefinitionChanged(service.key, "add"))
         self.changed(service.key)
 
@@ -167,6 +170,7 @@ class Supervisor:
             service.lifecycle.goal = Goal.DOWN
             service.stop()
         del self.services[key]
+        service.seams.volfiles.withdraw(key)
         self.regraph()
         self.emit(events.DefinitionChanged(key, "remove"))
         self.changed(key)
@@ -201,6 +205,9 @@ class Supervisor:
     def _start_one(self, service: Service) -> None:
         if service.goal is not Goal.UP or service.state in (State.RUNNING, State.STARTING):
             return
+        service.look_at(self.volumes)
+        if not service.lifecycle.wanted:
+            return
         held, _ = self.held(service)
         if held and service.state is not State.STOPPING:
             service.hold(held)
@@ -215,12 +222,15 @@ class Supervisor:
         if service.goal is Goal.DOWN and service.state is State.FAILED and service.present:
             service.stop()  # whatever made it unkillable may be over
         else:
-            self._reconcile(service)
+            self.reconcile(service)
 
     async def rerun(self, keys: Iterable[str]) -> dict[str, SvcmgrError]:
         """Give each of ``keys`` a fresh process."""
 
         def one(service: Service) -> None:
+            service.look_at(self.volumes)
+            if not service.lifecycle.wanted:
+                return
             held, _ = self.held(service)
             if held and service.state not in ACTIVE:
                 service.hold(held)
@@ -288,9 +298,10 @@ class Supervisor:
                     stack.append(found)
         return ""
 
-    def _reconcile(self, service: Service) -> None:
+    def reconcile(self, service: Service) -> None:
+        """Call its manager with what there is now; on the queue."""
         if service.goal is Goal.UP:
-            held, _ = self.held(service) if service.state is State.WAITING else ("", False)
+            held, _ = self.held(service) if service.state in (State.WAITING, State.DOWN) else ("", False)
             service.manager(self.volumes, held=held)
             return
         followers = (self.services.get(key) for key in self.graph.followers(service.key))
@@ -305,7 +316,7 @@ class Supervisor:
             for other in (*self.graph.followers(key), *self.graph.before(key)):
                 service = self.services.get(other)
                 if service is not None and service.state is not State.DOWN:
-                    self._run_one(functools.partial(self._reconcile, service))
+                    self._run_one(functools.partial(self.reconcile, service))
                     touched[other] = None
         touched.update(dict.fromkeys(self._behind(keys)))
         for waiter in self._waiters:

@@ -20,7 +20,8 @@ from svcmgr import paths
 from svcmgr.cli.main import run
 from svcmgr.clock import SystemClock
 from svcmgr.conn import Access, Server, ServerSpec, Verb
-from svcmgr.host import wire
+from svcmgr.host import wire, wire_volumes
+from svcmgr.services.snapd import wire as snapd_wire
 
 _VERBS: dict[str, tuple[Access, type | None]] = {
     "hello": (Access.READ, None),
@@ -40,6 +41,29 @@ _VERBS: dict[str, tuple[Access, type | None]] = {
     "plan": (Access.READ, None),
     "reread": (Access.ADMIN, None),
     "shutdown": (Access.ADMIN, wire.ShutdownRequest),
+    "volume-info": (Access.READ, wire_volumes.VolumesRequest),
+    "volume-options": (Access.READ, wire_volumes.OptionsRequest),
+    "volume-create": (Access.ADMIN, wire_volumes.VolumeCreateRequest),
+    "volume-start": (Access.ADMIN, wire_volumes.VolumeActionRequest),
+    "volume-stop": (Access.ADMIN, wire_volumes.VolumeActionRequest),
+    "volume-delete": (Access.ADMIN, wire_volumes.VolumeDeleteRequest),
+    "volume-set": (Access.ADMIN, wire_volumes.VolumeSetRequest),
+    "volume-reset": (Access.ADMIN, wire_volumes.VolumeResetRequest),
+}
+_SNAPD_VERBS: dict[str, tuple[Access, type | None]] = {
+    "snapshots": (Access.READ, snapd_wire.SnapshotsRequest),
+    "snapshot-info": (Access.READ, snapd_wire.NameRequest),
+    "snapshot-create": (Access.ADMIN, snapd_wire.CreateRequest),
+    "snapshot-activate": (Access.ADMIN, snapd_wire.NamesRequest),
+    "snapshot-deactivate": (Access.ADMIN, snapd_wire.NamesRequest),
+    "snapshot-delete": (Access.ADMIN, snapd_wire.NamesRequest),
+    "snapshot-restore": (Access.ADMIN, snapd_wire.RestoreRequest),
+    "snapshot-diff": (Access.ADMIN, snapd_wire.DiffRequest),
+    "schedules": (Access.READ, None),
+    "schedule-set": (Access.ADMIN, snapd_wire.ScheduleRequest),
+    "schedule-remove": (Access.ADMIN, snapd_wire.NameRequest),
+    "list": (Access.READ, snapd_wire.PathRequest),
+    "read": (Access.READ, snapd_wire.ReadRequest),
 }
 NOW = 1769846400.25  # 2026-01-31T08:00:00.250Z
 
@@ -50,13 +74,17 @@ class ScriptedSvcmgrd:
     An answer is a value, an exception to raise, or a callable of the request that may return an awaitable.
     """
 
+    name = "svcmgrd"
+    verbs = _VERBS
+
     def __init__(self, layout: paths.Layout) -> None:
         self.layout = layout
+        self.socket = layout.control_socket
         self.access = Access.ADMIN
         self.answers: dict[str, Any] = {"hello": self.info()}
         self.seen: list[tuple[str, Any]] = []
         self._started = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="scripted-svcmgrd")
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name=f"scripted-{self.name}")
         self._failure: BaseException | None = None
 
     def info(self, **changes: Any) -> wire.DaemonInfo:
@@ -81,7 +109,7 @@ class ScriptedSvcmgrd:
         self.answers[verb] = wire.ActionReply(list(outcomes))
 
     def __enter__(self) -> ScriptedSvcmgrd:
-        self.layout.run.mkdir(parents=True, exist_ok=True)
+        self.socket.parent.mkdir(parents=True, exist_ok=True)
         self._thread.start()
         assert self._started.wait(10)
         if self._failure is not None:
@@ -105,12 +133,12 @@ class ScriptedSvcmgrd:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         spec = ServerSpec(
-            address=f"unix:{self.layout.control_socket}",
-            name="svcmgrd",
+            address=f"unix:{self.socket}",
+            name=self.name,
             incarnation=1,
             access=lambda peer: self.access,
         )
-        verbs = {name: Verb(self._handler(name), access, request) for name, (access, request) in _VERBS.items()}
+        verbs = {name: Verb(self._handler(name), access, request) for name, (access, request) in self.verbs.items()}
         server = Server(spec, verbs, clock=SystemClock())
         try:
             await server.start()
@@ -135,6 +163,17 @@ class ScriptedSvcmgrd:
             return answer
 
         return handle
+
+
+class ScriptedSnapd(ScriptedSvcmgrd):
+    """The same for the snapd of volume v0."""
+
+    name = "snapd"
+    verbs = _SNAPD_VERBS
+
+    def __init__(self, layout: paths.Layout) -> None:
+        super().__init__(layout)
+        self.socket = layout.service_socket("snapd@v0")
 
 
 class Result(msgspec.Struct):
@@ -162,6 +201,12 @@ def layout(root: Path) -> paths.Layout:
 @pytest.fixture
 def svcmgrd(layout: paths.Layout) -> Iterator[ScriptedSvcmgrd]:
     with ScriptedSvcmgrd(layout) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def snapd(layout: paths.Layout) -> Iterator[ScriptedSnapd]:
+    with ScriptedSnapd(layout) as daemon:
         yield daemon
 
 

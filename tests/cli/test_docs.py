@@ -9,47 +9,57 @@ import click
 import pytest
 
 from svcmgr import errors
-from svcmgr.cli.group import COMMANDS, cli
+from svcmgr.cli.group import LazyGroup, cli
 from svcmgr.cli.main import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED
 from svcmgr.cli.rows import as_object, daemon_object
 from svcmgr.host import wire
 
 DOC = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
-_TITLES = {name for line in re.findall(r"^## (.*)$", DOC, re.MULTILINE) for name in line.split(", ")}
+_TITLES = {name for line in re.findall(r"^###? (.*)$", DOC, re.MULTILINE) for name in line.split(", ")}
 
 
-def found(name):
-    context = click.Context(cli, info_name="svcmgr")
-    command = cli.get_command(context, name)
-    assert command is not None
-    return command, click.Context(command, parent=context, info_name=name)
+def walk(group=cli, context=None):
+    """Every command below ``group`` with its context; a group comes before its own commands."""
+    context = context or click.Context(cli, info_name="svcmgr")
+    for name in group.table:
+        command = group.get_command(context, name)
+        assert command is not None, name
+        own = click.Context(command, parent=context, info_name=name)
+        yield command, own
+        if isinstance(command, LazyGroup):
+            yield from walk(command, own)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_documented(name):
-    assert name in _TITLES
+def path(context):
+    return context.command_path.removeprefix("svcmgr ")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_is_documented(name):
-    command, _ = found(name)
+EVERY = [pytest.param(command, context, id=path(context)) for command, context in walk()]
+SINGLE = [case for case in EVERY if not isinstance(case.values[0], click.Group)]
+
+
+@pytest.mark.parametrize(("command", "context"), EVERY)
+def test_every_command_is_documented(command, context):
+    assert path(context) in _TITLES
+
+
+@pytest.mark.parametrize(("command", "context"), EVERY)
+def test_every_option_is_documented(command, context):
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             for option in [*parameter.opts, *parameter.secondary_opts]:
                 assert option in DOC, option
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_help_has_an_example_that_parses(name):
-    command, context = found(name)
+@pytest.mark.parametrize(("command", "context"), EVERY)
+def test_every_help_has_an_example_that_parses(command, context):
     text = command.get_help(context)
     assert re.search(r"^  Examples?:\n    .*\bsvcmgr\b", text, re.MULTILINE), text
     assert command.get_short_help_str().strip()
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_that_prints_takes_json(name):
-    command, _ = found(name)
+@pytest.mark.parametrize(("command", "context"), SINGLE)
+def test_every_command_that_prints_takes_json(command, context):
     assert any("--json" in parameter.opts for parameter in command.params)
 
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from svcmgr.conn import Server, ServerSpec
+from svcmgr.conn import Server, ServerSpec, Verb
 from svcmgr.errors import SvcmgrError
 from svcmgr.proc import ExitStatus, ProcSpec
 from svcmgr.proc.seam import Handle
@@ -37,6 +37,8 @@ class DaemonOs(FakeOs):
     def __init__(self) -> None:
         super().__init__()
         self.mute = False
+        #: served beside ``ping`` by daemons that start from now on
+        self.verbs: dict[str, Verb] = {}
         self._servers: dict[int, Server] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -52,7 +54,7 @@ class DaemonOs(FakeOs):
     async def _serve(self, process: FakeProcess, spec: ProcSpec) -> None:
         if "-S" in spec.argv:
             path = spec.argv[spec.argv.index("-S") + 1]
-            server = Server(ServerSpec(address=f"unix:{path}", name="fake"), {}, clock=VirtualClock())
+            server = Server(ServerSpec(address=f"unix:{path}", name="fake"), self.verbs, clock=VirtualClock())
             await server.start()
             self._servers[process.pid] = server
             if not process.alive:
@@ -106,22 +108,29 @@ class Subject:
         return (await self.world.stop(KEY))[KEY].word
 
 
-def check_service(cls: type[Service], place: Path, **fields: Any) -> None:
-    """Raise AssertionError when ``cls`` breaks a promise. ``fields`` are those of the ServiceSpec that it needs."""
+def check_service(cls: type[Service], place: Path, volumes: Mapping[str, Any] | None = None, **fields: Any) -> None:
+    """Raise AssertionError when ``cls`` breaks a promise. ``fields`` are those of the ServiceSpec that it needs.
+
+    ``volumes``: those of the host, for a kind that wants one; the instance of the service is "1".
+    """
     for number, check in enumerate(_CHECKS):
         here = place / str(number)
         here.mkdir()
         before = _descriptors()
-        run(_within(cls, here, check, fields), timeout=3600.0)
+        run(_within(cls, here, check, (volumes or {}, fields)), timeout=3600.0)
         assert _descriptors() == before, f"{check.__name__}: descriptors are left open"
 
 
 async def _within(
-    cls: type[Service], place: Path, check: Callable[[Subject], Awaitable[None]], fields: dict[str, Any]
+    cls: type[Service],
+    place: Path,
+    check: Callable[[Subject], Awaitable[None]],
+    needs: tuple[Mapping[str, Any], dict[str, Any]],
 ) -> None:
     system = DaemonOs()
     async with World(place, system=system) as world:
-        await check(_subject(cls, world, system, fields))
+        world.supervisor.volumes = needs[0]
+        await check(_subject(cls, world, system, needs[1]))
         if world[KEY].alive:
             await world.stop(KEY)
     await system.aclose()
@@ -182,7 +191,7 @@ async def _manager_is_idempotent(it: Subject) -> None:
     def ask() -> None:
         before = (it.service.state, len(it.system.spawns), len(it.world.facts))
         for _ in range(3):
-            it.service.manager({})
+            it.service.manager(it.world.supervisor.volumes)
         after = (it.service.state, len(it.system.spawns), len(it.world.facts))
         assert after == before, "asking the manager again changed something"
 

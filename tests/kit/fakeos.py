@@ -98,6 +98,8 @@ class FakeOs:
         self.spawn_failures: list[SpawnFailed] = []
         self.directories: set[Path] = set()
         self.pidfiles: dict[Path, int] = {}
+        #: what svcmgrd took away the mounts of
+        self.detached: list[Path] = []
         self.locks: dict[Path, int] = {}
         self.forbidden: set[int] = set()
         self.known: set[Identity] = set()
@@ -183,6 +185,9 @@ class FakeOs:
     def remove_pidfile(self, spec: ProcSpec, pid: int) -> None:
         if spec.pidfile is not None and self.pidfiles.get(spec.pidfile) == pid:
             del self.pidfiles[spec.pidfile]
+
+    def detach_mount(self, path: Path) -> None:
+        self.detached.append(path)
 
     def read_pidfile(self, spec: ProcSpec) -> int | None:
         return None if spec.pidfile is None else self.locks.get(spec.pidfile) or self.pidfiles.get(spec.pidfile)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,31 @@ MKFS = {
 }
 #: What the tools make at least: btrfs 109 MiB, xfs 300 MiB.
 SIZE = 512 << 20
+#: What an unmount may take while the last processes that use it end, seconds.
+PATIENCE_S = 15.0
+_ENVIRON = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
 
 
 def run(*argv):
     """Run a program; its output. A failure has what it said."""
-    done = subprocess.run([str(word) for word in argv], capture_output=True, text=True)
+    done = attempt(*argv)
     assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+def attempt(*argv):
+    """Run a program, whatever comes of it."""
+    return subprocess.run([str(word) for word in argv], capture_output=True, text=True, env=_ENVIRON, check=False)
+
+
+def unmount(mount):
+    """Unmount as soon as nobody uses it any more; by force, and with a failure, after PATIENCE_S."""
+    end = time.monotonic() + PATIENCE_S
+    while (done := attempt("umount", "--recursive", mount)).returncode:
+        if time.monotonic() > end:
+            attempt("umount", "--recursive", "--lazy", mount)
+            raise AssertionError(f"{mount} is still in use: {done.stderr}")
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -36,9 +55,10 @@ def mounted(kind, where, size=SIZE):
     try:
         run("mount", device, mount)
         try:
+            mount.chmod(0o755)
             yield mount
         finally:
-            run("umount", "--recursive", mount)
+            unmount(mount)
     finally:
         run("losetup", "--detach", device)
         image.unlink()

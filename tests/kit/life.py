@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 import tomli_w
 
 from svcmgr.host import wire
@@ -18,6 +19,9 @@ from svcmgr.host.commander import Commander
 from svcmgr.host.daemon import BUILTIN
 from svcmgr.host.recorder import Recorder
 from svcmgr.host.store import IntentStore, Ledger
+from svcmgr.host.volfiles import Volfiles
+from svcmgr.host.volume_store import VolumeStore
+from svcmgr.host.volumes import Volumes
 from svcmgr.svc import Registry
 from tests.kit.fakeos import US, FakeOs, Program
 from tests.kit.world import World, layout_in
@@ -37,7 +41,11 @@ class Life(World):
         self.store = IntentStore(layout, self.clock.utc())
         recorder = Recorder(self.ledger, self.clock, self.supervisor.services)
         self.supervisor.sinks.insert(0, recorder)
-        self.commander = Commander(self.supervisor, self.seams, Registry(BUILTIN), self.store, recorder)
+        self.volfiles = Volfiles(self.clock)
+        self.seams = attrs.evolve(self.seams, volfiles=self.volfiles)
+        store = VolumeStore(layout, self.clock.utc())
+        self.volumes = Volumes(self.supervisor, store, self.store, Registry(BUILTIN), self.seams)
+        self.commander = Commander(self.supervisor, self.seams, self.volumes, self.store, recorder)
         self.ended = False
         self.commander.end = self._end
 

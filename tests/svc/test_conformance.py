@@ -14,7 +14,9 @@ import pytest
 from svcmgr.errors import BadDefinition
 from svcmgr.services.command.service import CommandService
 from svcmgr.services.daemon import DaemonService
+from svcmgr.services.snapd.service import SnapdService
 from svcmgr.svc import Restart, Service
+from svcmgr.volume import Volume
 from tests.kit.conformance_service import check_service
 
 
@@ -54,6 +56,12 @@ class OnceService(CommandService):
 @pytest.mark.parametrize("cls", [CommandService, DaemonService, HellodService, NotifyingService, OnceService])
 def test_kind(cls: type[Service], tmp_path: Path) -> None:
     check_service(cls, tmp_path)
+
+
+def test_kind_snapd(tmp_path: Path) -> None:
+    volume = Volume.create("1", "0f3c5b9e-6a63-4d5e-9d5b-111111111111", ["/data/1"], 0.0)
+    volumes = {"1": volume.start(1.0).set({"features.uss": "on"}, 2.0)}
+    check_service(SnapdService, tmp_path, volumes, command=())
 
 
 def test_a_kind_fits_into_fifteen_lines() -> None:

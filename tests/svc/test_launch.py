@@ -84,9 +84,9 @@ def test_the_marker() -> None:
 def test_the_standard_flags() -> None:
     always = ("-p", "/r/run/services/web.pid", "-l", "/r/log/web.log")
     control = Path("/r/run/svcmgrd.sock")
-    assert launch.standard_flags("web", LAYOUT, None, False, control) == always
-    assert launch.standard_flags("web", LAYOUT, Path("/s"), False, control) == (*always, "-S", "/s")
-    assert launch.standard_flags("web", LAYOUT, Path("/s"), True, control) == (
+    assert launch.standard_flags("web", LAYOUT, None, None, control) == always
+    assert launch.standard_flags("web", LAYOUT, Path("/s"), None, control) == (*always, "-S", "/s")
+    assert launch.standard_flags("web", LAYOUT, Path("/s"), "web", control) == (
         *always,
         *("-S", "/s", "-s", "/r/run/svcmgrd.sock", "--volfile-id", "web"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import logging
@@ -14,9 +15,14 @@ from svcmgr.services.daemonkit import Access, CallContext, Context, Daemon, Verb
 from svcmgr.services.snapd import answers, wire
 from svcmgr.services.snapd.exposed import Exposed
 from svcmgr.services.snapd.job import Job, in_thread
-from svcmgr.services.snapd.operations import Operations
+from svcmgr.services.snapd.keeper import Keeper
+from svcmgr.services.snapd.operations import Operations, ScheduledTaker
+from svcmgr.services.snapd.reading import Reader
 from svcmgr.services.snapd.settings import Settings
+from svcmgr.services.snapd.showing import Showing
 
+#: Free space is looked at after this many seconds, though nothing was changed here.
+_SPACE_EVERY_S = 60.0
 #: A walk holds three descriptors for each level of directories.
 _DESCRIPTORS = 16_384
 
@@ -32,7 +38,11 @@ class Snapd(Daemon):
         super().__init__(context)
         self._settings: Settings | None = None
         self._operations: Operations | None = None
+        self._keeper: Keeper | None = None
+        self._showing = Showing(context.log, self.exposed)
+        self._reader = Reader()
         self._space = answers.SpaceFacts()
+        self._moved = asyncio.Event()
 
     # --- configuration
 
@@ -46,6 +56,7 @@ class Snapd(Daemon):
         await self._apply(settings)
 
     async def _apply(self, settings: Settings) -> None:
+        await self._showing.take_over(settings)
         self._settings = settings
         self.context.log.setLevel(logging.getLevelNamesMapping()[settings.log_level.upper()])
         if self._operations is not None:
@@ -71,20 +82,43 @@ class Snapd(Daemon):
         self._operations = Operations(self.settings, self.context.clock, self.context.log, self._changed)
         await self._operations.start()
         await self._look_at_space()
-        yield
+        taker = ScheduledTaker(self._operations)
+        self._keeper = Keeper(self.settings.store, taker, self.context.clock, self.context.log)
+        await self._showing.open(self.settings)
+        try:
+            async with self._keeper.running():
+                yield
+        finally:
+            await self._showing.aclose()
 
     def workers(self) -> list[Worker]:
         return [
             Worker("collect", self.operations.collect, lambda: 0.0),
-            Worker("space", self._look_at_space, lambda: 60.0),
+            Worker("space", self._watch_space, lambda: 0.0),
         ]
 
     def _changed(self) -> None:
         """The set of snapshots, or what is activated, may be another one."""
+        self._showing.publish()
+        self._moved.set()
+
+    @property
+    def keeper(self) -> Keeper:
+        if self._keeper is None:
+            raise Busy("cannot serve yet: snapd is starting; try again")
+        return self._keeper
 
     def exposed(self) -> tuple[Exposed, ...]:
         """The activated snapshots, oldest first."""
         return tuple(answers.exposed(record) for record in self.operations.catalogue.records if record.activated)
+
+    async def _watch_space(self) -> None:
+        """One round: after every change of ours, and now and then, since the users of the volume write too."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SPACE_EVERY_S):
+                await self._moved.wait()
+        self._moved.clear()
+        await self._look_at_space()
 
     async def _look_at_space(self) -> None:
         job = Job()
@@ -103,6 +137,13 @@ class Snapd(Daemon):
             "snapshot-delete": Verb(self._delete, Access.ADMIN, wire.NamesRequest),
             "snapshot-restore": Verb(self._restore, Access.ADMIN, wire.RestoreRequest),
             "snapshot-diff": Verb(self._diff, Access.ADMIN, wire.DiffRequest),
+            "schedules": Verb(self.keeper.schedules, Access.READ),
+            "schedule-set": Verb(self.keeper.schedule_set, Access.ADMIN, wire.ScheduleRequest),
+            "schedule-remove": Verb(self.keeper.schedule_remove, Access.ADMIN, wire.NameRequest),
+            "list": Verb(self._list, Access.READ, wire.PathRequest),
+            "stat": Verb(self._stat, Access.READ, wire.PathRequest),
+            "read": Verb(self._read, Access.READ, wire.ReadRequest),
+            "view": Verb(lambda request, ctx: self._showing.facts(), Access.READ),
         }
 
     def access(self, peer: Any) -> Access | None:
@@ -116,7 +157,8 @@ class Snapd(Daemon):
         return answers.listing(records, self.settings, self._space)
 
     def _info(self, request: wire.NameRequest, ctx: CallContext) -> wire.SnapshotInfo:
-        return answers.info(self.operations.catalogue.get(request.name), self.settings, view=None)
+        record = self.operations.catalogue.get(request.name)
+        return answers.info(record, self.settings, self._showing.place_of(record.name) if record.activated else None)
 
     async def _create(self, request: wire.CreateRequest, ctx: CallContext) -> wire.Snapshot:
         record = await self.operations.take(request.name, "operator", request.activate, request.description)
@@ -137,10 +179,28 @@ class Snapd(Daemon):
     async def _diff(self, request: wire.DiffRequest, ctx: CallContext) -> wire.DiffReply:
         return await self.operations.diff(request)
 
+    # --- files, as the caller may
+
+    def _shown(self, name: str) -> Exposed:
+        record = self.operations.catalogue.get(name)
+        if not record.activated:
+            raise BadInput(f"cannot look into snapshot {name}: it is not activated", name=name)
+        return answers.exposed(record)
+
+    async def _list(self, request: wire.PathRequest, ctx: CallContext) -> wire.ListReply:
+        return await self._reader.list(request, self._shown(request.name), ctx.peer)
+
+    async def _stat(self, request: wire.PathRequest, ctx: CallContext) -> wire.Entry:
+        return await self._reader.stat(request, self._shown(request.name), ctx.peer)
+
+    async def _read(self, request: wire.ReadRequest, ctx: CallContext) -> wire.ReadReply:
+        return await self._reader.read(request, self._shown(request.name), ctx.peer)
+
     # --- facts
 
     def statistics(self) -> Mapping[str, Any]:
-        return answers.statistics(self.operations, self._space)
+        facts = {"view": self._showing.facts(), "schedules": self.keeper.statistics()}
+        return {**answers.statistics(self.operations, self._space), **facts}
 
 
 def _raise_descriptor_limit() -> None:

@@ -7,12 +7,12 @@ Long operations run in a thread, so that the loop goes on answering. A thread ca
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from svcmgr.background import outlast
 from svcmgr.services.snapd.space import check_space
 from svcmgr.volume import Cost, Free
 
@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 #: How many notes are kept, and how long one may be, in characters. The rest is counted.
 NOTES_MAX, NOTE_LENGTH = 100, 300
-#: The guard looks again after so many bytes or files.
-_LOOK_BYTES, _LOOK_FILES = 64 << 20, 4096
+#: The guard looks again after at most so many bytes or files, and after at least so many bytes.
+_LOOK_BYTES, _LOOK_FILES, _LOOK_LEAST = 64 << 20, 4096, 1 << 20
 
 
 class GivenUp(Exception):
@@ -29,7 +29,10 @@ class GivenUp(Exception):
 
 
 class Guard:
-    """Looks from time to time whether the file system of ``fd`` keeps its free space."""
+    """Looks from time to time whether the file system of ``fd`` keeps its free space: the oftener the less is left.
+
+    So a copy ends close to the limit, and never fills the file system under its users.
+    """
 
     def __init__(self, keep: Free, fd: int, where: str) -> None:
         self._keep = keep
@@ -37,14 +40,16 @@ class Guard:
         self._where = where
         self._bytes = 0
         self._files = 0
+        self._allowance = 0
 
     def spent(self, size: int) -> None:
         """One file, or one piece of one, was written. Raises LowSpace."""
         self._bytes += size
         self._files += 1
-        if self._bytes >= _LOOK_BYTES or self._files >= _LOOK_FILES:
+        if self._bytes >= self._allowance or self._files >= _LOOK_FILES:
             self._bytes = self._files = 0
-            check_space(self._keep, self._fd, self._where)
+            spare = check_space(self._keep, self._fd, self._where)
+            self._allowance = max(_LOOK_LEAST, min(_LOOK_BYTES, spare // 2))
 
 
 class Job:
@@ -102,18 +107,13 @@ async def in_thread(job: Job, work: Callable[[], T]) -> T:
     """
     future = asyncio.get_running_loop().run_in_executor(None, work)
     try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        job.give_up()
-        await _end_of(future)
-        future.exception()  # looked at, or the loop complains; the cancellation is what counts
-        raise
+        await asyncio.wait([future])
+    finally:
+        if not future.done():
+            job.give_up()
+            await outlast(future)
+        future.exception()  # looked at, or the loop complains when a cancellation is what counts
+    try:
+        return future.result()
     except GivenUp:
         raise asyncio.CancelledError from None
-
-
-async def _end_of(future: asyncio.Future[T]) -> None:
-    """Wait for it, however often we are cancelled: the first cancellation is passed on when the thread has ended."""
-    while not future.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait({future})

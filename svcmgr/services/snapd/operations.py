@@ -20,6 +20,7 @@ from svcmgr.services.snapd.catalogue import Catalogue
 from svcmgr.services.snapd.job import Job, in_thread
 from svcmgr.services.snapd.leftovers import Leftovers
 from svcmgr.services.snapd.restore import Source
+from svcmgr.services.snapd.retention import Held
 from svcmgr.services.snapd.settings import Settings
 from svcmgr.services.snapd.taking import Order, Taking
 from svcmgr.volume import Record, default_name
@@ -222,6 +223,26 @@ class Operations:
             number += 1
             name = f"{base}-{number}"
         return name
+
+
+class ScheduledTaker:
+    """What the schedules ask of :class:`Operations`."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+
+    async def take(self, name: str, origin: str, activate: bool | None) -> None:
+        """Raises as :meth:`Operations.take`."""
+        await self._operations.take(name, origin, activate)
+
+    async def delete(self, ids: Sequence[str]) -> None:
+        """Raises as :meth:`Operations.delete_ids`."""
+        await self._operations.delete_ids(ids)
+
+    def held(self, origin: str) -> Sequence[Held]:
+        """From memory."""
+        records = self._operations.catalogue.records
+        return [Held(record.id, record.name, record.created) for record in records if record.origin == origin]
 
 
 def _some(names: Sequence[str]) -> Sequence[str]:
