@@ -112,7 +112,7 @@ def per_file(where: Path, kind: str, method: str, files: int, rounds: int) -> No
         def ours(number: int) -> None:
             client.call("snapshot-create", {"name": f"s{number}"})
 
-        # The tool copies the brick with the snapshots in it, so its own brick has none.
+        # Ours works on a brick of its own, so that the tool copies no snapshots.
         twin = mount / "twin"
         run("cp", "-a", f"--reflink={choice}", brick, twin)
         with Snapd(where, [twin], snapshot_method=method).running() as process, process.client() as client:
