@@ -182,6 +182,7 @@ def test_what_is_mounted_stays(volume, tmp_path):
         in_place(process)
     with pytest.raises(Busy):
         in_place(process, "dir")
+    assert names(process) == ["one"]
     run("umount", brick / "dir" / "mount")
     run("mount", "-t", "tmpfs", "none", brick / "top")
     (brick / "top" / "file").write_text("x")
