@@ -91,8 +91,8 @@ def open_frozen(directory: str | os.PathLike[str]) -> int:
     """A descriptor of ``directory`` through which nothing below changes, not even an access time. The caller closes it.
 
     For root that is a mount of its own, read-only and without access times, which nobody else sees and which goes with
-    the last descriptor (open_tree(2), mount_setattr(2), Linux 5.12). Where that cannot be had it is the plain
-    directory. A symbolic link in the last place is not followed.
+    the last descriptor (open_tree(2), mount_setattr(2), Linux 5.12). Where that cannot be had, the plain directory.
+    A symbolic link in the last place is not followed.
 
     Raises:
         OSError: as open(2) does.
