@@ -12,8 +12,8 @@ What is in the store directory, ID being a snapshot's:
 So data without record is ours to remove exactly where ``taking`` or ``deleting`` says so. Complete data that no file
 here speaks of is reported and kept: it may be the snapshots of a store that was lost.
 
-One thread changes the records at a time; memory is replaced as a whole, so that readers need no lock. What is doomed may
-grow by one thread while another one erases.
+One thread changes the records at a time; memory is replaced as a whole, so that readers need no lock. What is doomed
+may grow by one thread while another one erases.
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ def _check_parents(source: Source, live: int) -> None:
 def _no_directory(source: Source, depth: int, error: OSError) -> BadInput:
     shown = "/".join(source.names[:depth])
     return BadInput(
-        f"cannot restore {source.path!r} in place: {shown} is no directory now ({error.strerror}); restore to a new place",
+        f"cannot restore {source.path!r} in place: {shown} is no directory now ({error.strerror}); choose a new place",
         path=shown,
     )
 
