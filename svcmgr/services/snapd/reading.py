@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from svcmgr.conn import Peer
 from svcmgr.errors import BadInput, NotPermitted, StorageFailed, SvcmgrError
-from svcmgr.proc.beneath import directory_piece, open_beneath, open_unmarked
+from svcmgr.proc.beneath import directory_piece, open_beneath, open_frozen, open_unmarked
 from svcmgr.proc.credentials import start_as
 from svcmgr.services.snapd import wire
 from svcmgr.services.snapd.exposed import Exposed
@@ -143,7 +143,7 @@ def _refusal(exposed: Exposed, path: str, error: OSError) -> SvcmgrError:
 def _top(exposed: Exposed, root: Path) -> Iterator[int]:
     # With our own permissions: the way to the bricks may be closed to users, as the way behind the view is.
     try:
-        fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = open_frozen(root)
     except OSError as error:
         raise StorageFailed(
             f"cannot read snapshot {exposed.name}: {root}: {error.strerror} (errno {error.errno}); look at its brick",

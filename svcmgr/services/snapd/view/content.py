@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import attrs
 
-from svcmgr.proc.beneath import directory_piece, open_beneath, open_unmarked
+from svcmgr.proc.beneath import directory_piece, open_beneath, open_frozen, open_unmarked
 from svcmgr.services.snapd.view.descriptors import Descriptors
 from svcmgr.services.snapd.view.inodes import Key, Node, key_of
 from svcmgr.services.snapd.view.shown import Root
@@ -70,7 +70,7 @@ class Content:
         def make() -> int:
             if cached:
                 fail(errno.EAGAIN)
-            return os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return open_frozen(root.path)
 
         with self._roots.lend(root.key, make) as top:
             yield top
