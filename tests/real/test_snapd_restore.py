@@ -198,7 +198,7 @@ def test_a_subvolume_inside_is_nobody_elses_to_move(tmp_path):
         run("btrfs", "subvolume", "create", brick / "dir" / "sub")
         (brick / "dir" / "sub" / "file").write_text("x")
         for method in ("btrfs", "reflink"):
-            where = tmp_path / method
+            where = tmp_path / f"by-{method}"
             where.mkdir()
             with Snapd(where, [brick], snapshot_method=method).running() as process:
                 process.call("snapshot-create", {"name": "one"})

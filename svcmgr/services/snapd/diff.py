@@ -144,11 +144,16 @@ class Comparing:
     def _one(self, level: _Level, name: str, borders: list[Border], depth: int) -> _Level | None:
         old, new = level.old.status(name), level.new.status(name)
         path = level.prefix + name
-        if change := self.change(level.old.fd, level.new.fd, name, old, new):
+        change = self.change(level.old.fd, level.new.fd, name, old, new)
+        at_the_end = depth >= DEPTH_MAX
+        below_old = -1 if at_the_end else level.old.below(name, old)
+        below_new = -1 if at_the_end else level.new.below(name, new)
+        if change == "metadata" and _is_directory(new) and min(below_old, below_new) < 0:
+            change = (
+                ""  # another file system begins here; what stands for it in a snapshot has no attributes to compare
+            )
+        if change:
             self._findings.add(change, path, old, new)
-        if depth >= DEPTH_MAX:
-            return None
-        below_old, below_new = level.old.below(name, old), level.new.below(name, new)
         if below_old < 0 and below_new < 0:
             return None
         return self._level(below_old, below_new, borders, path + "/")
@@ -183,6 +188,10 @@ def _close(level: _Level, kept: tuple[int, int]) -> None:
     for fd in (level.old.fd, level.new.fd):
         if fd >= 0 and fd not in kept:
             os.close(fd)
+
+
+def _is_directory(status: Status | None) -> bool:
+    return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def _facts(status: Status) -> tuple[int, int, int]:
