@@ -21,10 +21,11 @@ from typing import TypeVar
 
 from svcmgr.conn import Peer
 from svcmgr.errors import BadInput, NotPermitted, StorageFailed, SvcmgrError
-from svcmgr.proc.beneath import directory_piece, open_beneath, open_frozen, open_unmarked
+from svcmgr.proc.beneath import directory_piece, open_beneath, open_unmarked
 from svcmgr.proc.credentials import start_as
 from svcmgr.services.snapd import wire
 from svcmgr.services.snapd.exposed import Exposed
+from svcmgr.services.snapd.roots import open_root
 from svcmgr.volume.snapshot import RESERVED_DIR
 
 #: Most entries of one listing, and the longest path in characters.
@@ -143,7 +144,7 @@ def _refusal(exposed: Exposed, path: str, error: OSError) -> SvcmgrError:
 def _top(exposed: Exposed, root: Path) -> Iterator[int]:
     # With our own permissions: the way to the bricks may be closed to users, as the way behind the view is.
     try:
-        fd = open_frozen(root)
+        fd = open_root(root)
     except OSError as error:
         raise StorageFailed(
             f"cannot read snapshot {exposed.name}: {root}: {error.strerror} (errno {error.errno}); look at its brick",
