@@ -18,6 +18,7 @@ import attrs
 
 from svcmgr.services.snapd import attributes
 from svcmgr.services.snapd.job import Job, printable
+from svcmgr.services.snapd.kinds import kind_of
 from svcmgr.services.snapd.walk import DEPTH_MAX, Border, open_dir
 from svcmgr.services.snapd.wire import Difference, DiffReply
 from svcmgr.volume import RESERVED_DIR
@@ -25,15 +26,6 @@ from svcmgr.volume import RESERVED_DIR
 #: Bytes of path that are listed at most, so that an answer always fits its frame.
 PATHS_MAX = 4 << 20
 _PIECE = 1 << 20
-_KINDS = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "char",
-    stat.S_IFBLK: "block",
-}
 Status = os.stat_result
 
 
@@ -54,7 +46,7 @@ class Findings:
             self._truncated = True
             return
         self._left -= len(shown)
-        kind = _KINDS.get(stat.S_IFMT((new or old or os.stat("/")).st_mode), "file")
+        kind = kind_of((new or old or os.stat("/")).st_mode)
         self._listed.append(Difference(change, shown, kind, old and _size(old), new and _size(new)))
 
     def reply(self) -> DiffReply:
