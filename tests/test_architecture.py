@@ -83,6 +83,8 @@ PURE = words(
     volume.checks volume.civil volume.free volume.info volume.options volume.snapshot
     host.wire host.wire_status host.wire_volumes services.wire
     services.snapd.wire services.snapd.retention services.snapd.schedule
+    services.mgmtd.ids services.mgmtd.states services.mgmtd.errors services.mgmtd.targets services.mgmtd.chain
+    services.mgmtd.chains services.mgmtd.reorder services.mgmtd.explain services.mgmtd.members services.mgmtd.tables
     """,
     prefix="svcmgr.",
 )
@@ -92,7 +94,7 @@ PLANNED_PURE = words(
     """
     volume.volfile volume.volgen
     monclient.hunt monclient.subs monclient.commands monclient.monmap
-    services.mgmtd.wire services.mgmtd.chains services.mgmtd.lease
+    services.mgmtd.wire services.mgmtd.lease
     services.volumed.wire services.volumed.correlate
     """,
     prefix="svcmgr.",
