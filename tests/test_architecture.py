@@ -85,6 +85,7 @@ PURE = words(
     services.snapd.wire services.snapd.retention services.snapd.schedule
     services.mgmtd.ids services.mgmtd.states services.mgmtd.errors services.mgmtd.targets services.mgmtd.chain
     services.mgmtd.chains services.mgmtd.reorder services.mgmtd.explain services.mgmtd.members services.mgmtd.tables
+    services.mgmtd.tags services.mgmtd.release services.mgmtd.nodes services.mgmtd.membership services.mgmtd.selectors
     """,
     prefix="svcmgr.",
 )
