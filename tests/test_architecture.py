@@ -85,6 +85,10 @@ PURE = words(
     host.wire host.wire_status host.wire_volumes services.wire
     services.snapd.wire services.snapd.retention services.snapd.schedule services.snapd.exposed
     services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
+    services.mgmtd.wire
+    services.mgmtd.ids services.mgmtd.states services.mgmtd.errors services.mgmtd.targets services.mgmtd.chain
+    services.mgmtd.chains services.mgmtd.reorder services.mgmtd.explain services.mgmtd.members services.mgmtd.tables
+    services.mgmtd.tags services.mgmtd.release services.mgmtd.nodes services.mgmtd.membership services.mgmtd.selectors
     """,
     prefix="svcmgr.",
 )
@@ -93,7 +97,7 @@ ALMOST_PURE = frozenset({"svcmgr", "svcmgr.paths"})
 PLANNED_PURE = words(
     """
     monclient.hunt monclient.subs monclient.commands monclient.monmap
-    services.mgmtd.wire services.mgmtd.chains services.mgmtd.lease
+    services.mgmtd.lease
     services.volumed.wire services.volumed.correlate
     """,
     prefix="svcmgr.",
