@@ -140,7 +140,8 @@ def _room_of_service(parts: list[str]) -> str:
         return "services.daemonkit"
     if parts[1] == "daemon" or parts[2:] == ["service"]:
         return "services.host-side"
-    if parts[1] == "wire" or parts[2:3] == ["wire"]:
+    # What a daemon refuses is part of what it says: a client tells errors apart by their class.
+    if parts[1] == "wire" or parts[2:3] in (["wire"], ["errors"]):
         return "services.wire"
     return f"services.{parts[1]}" if len(parts) > 2 else "services.door"
 
