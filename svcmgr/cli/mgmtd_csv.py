@@ -116,9 +116,9 @@ def _number(cell: str, what: str, last: int, name: str, line: int) -> int:
 
 
 def _once(seen: dict[int, int], number: int, what: str, name: str, line: int) -> int:
-    first = seen.setdefault(number, line)
-    if first != line:
-        raise _bad(name, line, f"{what} {number} is in line {first} already")
+    if number in seen:
+        raise _bad(name, line, f"{what} {number} is in line {seen[number]} already")
+    seen[number] = line
     return number
 
 
