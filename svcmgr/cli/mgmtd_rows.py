@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from svcmgr.cli.mgmtd_objects import moment
-from svcmgr.cli.render import Column
+from svcmgr.cli.render import Column, size
 from svcmgr.cli.rows import seconds_only
-from svcmgr.cli.snapshot_rows import size
 from svcmgr.services.mgmtd.wire import ChainInfo, ChainTargetInfo, NodeInfo, SessionInfo, TableInfo, Tag, TargetInfo
 
 NODE_COLUMNS = (
