@@ -83,6 +83,7 @@ PURE = words(
     volume.checks volume.civil volume.free volume.info volume.options volume.snapshot
     host.wire host.wire_status host.wire_volumes services.wire
     services.snapd.wire services.snapd.retention services.snapd.schedule
+    services.mgmtd.store.faults services.mgmtd.store.protocol services.mgmtd.store.retry services.mgmtd.store.splitting
     """,
     prefix="svcmgr.",
 )

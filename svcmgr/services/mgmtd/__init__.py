@@ -1,0 +1,1 @@
+"""mgmtd: the management daemon of a storage cluster."""
