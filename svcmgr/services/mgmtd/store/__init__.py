@@ -1,0 +1,36 @@
+"""Where mgmtd keeps what must survive it: an ordered key-value store, and the records in it."""
+
+from svcmgr.services.mgmtd.store.faults import StoreClosed as StoreClosed
+from svcmgr.services.mgmtd.store.faults import StoreConflict as StoreConflict
+from svcmgr.services.mgmtd.store.faults import StoreCorrupt as StoreCorrupt
+from svcmgr.services.mgmtd.store.faults import StoreFull as StoreFull
+from svcmgr.services.mgmtd.store.faults import StoreLocked as StoreLocked
+from svcmgr.services.mgmtd.store.faults import StoreOverloaded as StoreOverloaded
+from svcmgr.services.mgmtd.store.faults import StoreUncertain as StoreUncertain
+from svcmgr.services.mgmtd.store.memory import Memory as Memory
+from svcmgr.services.mgmtd.store.memory import MemoryStore as MemoryStore
+from svcmgr.services.mgmtd.store.protocol import KEY_MAX as KEY_MAX
+from svcmgr.services.mgmtd.store.protocol import VALUE_MAX as VALUE_MAX
+from svcmgr.services.mgmtd.store.protocol import Batch as Batch
+from svcmgr.services.mgmtd.store.protocol import Check as Check
+from svcmgr.services.mgmtd.store.protocol import Delete as Delete
+from svcmgr.services.mgmtd.store.protocol import Entry as Entry
+from svcmgr.services.mgmtd.store.protocol import Holds as Holds
+from svcmgr.services.mgmtd.store.protocol import Limits as Limits
+from svcmgr.services.mgmtd.store.protocol import NoneNewer as NoneNewer
+from svcmgr.services.mgmtd.store.protocol import Page as Page
+from svcmgr.services.mgmtd.store.protocol import Put as Put
+from svcmgr.services.mgmtd.store.protocol import Same as Same
+from svcmgr.services.mgmtd.store.protocol import Snapshot as Snapshot
+from svcmgr.services.mgmtd.store.protocol import Span as Span
+from svcmgr.services.mgmtd.store.protocol import Store as Store
+from svcmgr.services.mgmtd.store.protocol import Write as Write
+from svcmgr.services.mgmtd.store.protocol import prefixed as prefixed
+from svcmgr.services.mgmtd.store.protocol import walk as walk
+from svcmgr.services.mgmtd.store.retry import Again as Again
+from svcmgr.services.mgmtd.store.retry import Patience as Patience
+from svcmgr.services.mgmtd.store.retry import again as again
+from svcmgr.services.mgmtd.store.splitting import split as split
+from svcmgr.services.mgmtd.store.sqlite import SqliteStore as SqliteStore
+from svcmgr.services.mgmtd.store.transaction import Transaction as Transaction
+from svcmgr.services.mgmtd.store.transaction import transact as transact
