@@ -84,6 +84,7 @@ PURE = words(
     host.wire host.wire_status host.wire_volumes services.wire
     services.snapd.wire services.snapd.retention services.snapd.schedule
     services.mgmtd.store.faults services.mgmtd.store.protocol services.mgmtd.store.retry services.mgmtd.store.splitting
+    services.mgmtd.store.keys services.mgmtd.store.records services.mgmtd.store.census services.mgmtd.store.dump
     """,
     prefix="svcmgr.",
 )
