@@ -1,5 +1,8 @@
 """Where mgmtd keeps what must survive it: an ordered key-value store, and the records in it."""
 
+from svcmgr.services.mgmtd.store.census import Bad as Bad
+from svcmgr.services.mgmtd.store.census import Census as Census
+from svcmgr.services.mgmtd.store.census import take as take
 from svcmgr.services.mgmtd.store.faults import StoreClosed as StoreClosed
 from svcmgr.services.mgmtd.store.faults import StoreConflict as StoreConflict
 from svcmgr.services.mgmtd.store.faults import StoreCorrupt as StoreCorrupt
@@ -7,6 +10,10 @@ from svcmgr.services.mgmtd.store.faults import StoreFull as StoreFull
 from svcmgr.services.mgmtd.store.faults import StoreLocked as StoreLocked
 from svcmgr.services.mgmtd.store.faults import StoreOverloaded as StoreOverloaded
 from svcmgr.services.mgmtd.store.faults import StoreUncertain as StoreUncertain
+from svcmgr.services.mgmtd.store.fsck import Report as Report
+from svcmgr.services.mgmtd.store.fsck import fsck as fsck
+from svcmgr.services.mgmtd.store.fsck import quarantine as quarantine
+from svcmgr.services.mgmtd.store.fsck import quarantined as quarantined
 from svcmgr.services.mgmtd.store.memory import Memory as Memory
 from svcmgr.services.mgmtd.store.memory import MemoryStore as MemoryStore
 from svcmgr.services.mgmtd.store.protocol import KEY_MAX as KEY_MAX
@@ -27,6 +34,7 @@ from svcmgr.services.mgmtd.store.protocol import Store as Store
 from svcmgr.services.mgmtd.store.protocol import Write as Write
 from svcmgr.services.mgmtd.store.protocol import prefixed as prefixed
 from svcmgr.services.mgmtd.store.protocol import walk as walk
+from svcmgr.services.mgmtd.store.restore import restore as restore
 from svcmgr.services.mgmtd.store.retry import Again as Again
 from svcmgr.services.mgmtd.store.retry import Patience as Patience
 from svcmgr.services.mgmtd.store.retry import again as again
