@@ -89,6 +89,9 @@ PURE = words(
     services.mgmtd.ids services.mgmtd.states services.mgmtd.errors services.mgmtd.targets services.mgmtd.chain
     services.mgmtd.chains services.mgmtd.reorder services.mgmtd.explain services.mgmtd.members services.mgmtd.tables
     services.mgmtd.tags services.mgmtd.release services.mgmtd.nodes services.mgmtd.membership services.mgmtd.selectors
+    services.mgmtd.moment services.mgmtd.changes services.mgmtd.cluster services.mgmtd.contacts services.mgmtd.faces
+    services.mgmtd.history services.mgmtd.infos services.mgmtd.recording services.mgmtd.routing
+    services.mgmtd.sessions services.mgmtd.setting
     services.mgmtd.store.faults services.mgmtd.store.protocol services.mgmtd.store.retry services.mgmtd.store.splitting
     services.mgmtd.store.keys services.mgmtd.store.records services.mgmtd.store.census services.mgmtd.store.dump
     """,
