@@ -19,13 +19,13 @@ import msgspec
 from svcmgr.services.mgmtd import infos
 from svcmgr.services.mgmtd.chain import Chain
 from svcmgr.services.mgmtd.changes import Change, Id, Kind, Seen, visible
+from svcmgr.services.mgmtd.config.history import History as Versions
 from svcmgr.services.mgmtd.contacts import Contacts
 from svcmgr.services.mgmtd.faces import Faces
 from svcmgr.services.mgmtd.history import History
 from svcmgr.services.mgmtd.moment import Moment
 from svcmgr.services.mgmtd.nodes import Node
 from svcmgr.services.mgmtd.sessions import Session
-from svcmgr.services.mgmtd.setting import ConfigVersion
 from svcmgr.services.mgmtd.states import NodeType
 from svcmgr.services.mgmtd.tables import ChainTable
 from svcmgr.services.mgmtd.tags import Tags
@@ -46,7 +46,7 @@ class Cluster:
         self.targets: dict[int, TargetInfo] = {}
         self.places: dict[int, Place] = {}
         self.tables: dict[int, dict[int, ChainTable]] = {}
-        self.configs: dict[NodeType, dict[int, ConfigVersion]] = {}
+        self.configs: dict[NodeType, Versions] = {type_: Versions(type_.name.lower()) for type_ in NodeType}
         self.hosts: dict[str, Tags] = {}
         self.sessions: dict[str, Session] = {}
         self.orphans: dict[int, tuple[LocalTarget, ...]] = {}
@@ -156,8 +156,12 @@ class Cluster:
         self.tables.setdefault(table.table_id, {})[table.version] = table
 
     def _apply_config(self, change: Change, seen: dict[Seen, None]) -> None:
-        config = change.new
-        self.configs.setdefault(config.type, {})[config.version] = config
+        type_, version = NodeType[_pair(change.id)[0]], _pair(change.id)[1]
+        versions = self.configs[type_]
+        if change.new is None:
+            self.configs[type_] = versions.without([version])
+        else:
+            self.configs[type_] = attrs.evolve(versions, versions=(*versions.versions, change.new))
 
     def _apply_birth(self, change: Change, seen: dict[Seen, None]) -> None:
         _put(self.births, change.id, change.new)
@@ -173,6 +177,12 @@ def _number(id: Id) -> int:
     """An id that is one number."""
     assert isinstance(id, int)
     return id
+
+
+def _pair(id: Id) -> tuple[str, int]:
+    """An id that is a word and a number."""
+    assert isinstance(id, tuple)
+    return str(id[0]), id[1]
 
 
 def _put(where: dict[Any, Any], id: Any, new: Any) -> None:

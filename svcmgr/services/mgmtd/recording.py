@@ -7,8 +7,8 @@ from typing import Any
 
 from svcmgr.services.mgmtd.chain import Chain
 from svcmgr.services.mgmtd.changes import Change, Kind, stored
+from svcmgr.services.mgmtd.config.version import ConfigVersion, Proposal
 from svcmgr.services.mgmtd.nodes import Endpoint, PersistentNode, ServiceGroup
-from svcmgr.services.mgmtd.setting import ConfigVersion
 from svcmgr.services.mgmtd.states import NodeType, PublicState, from_number
 from svcmgr.services.mgmtd.store import keys, records
 from svcmgr.services.mgmtd.store.protocol import Delete, Put, Write
@@ -93,12 +93,12 @@ def table_of(record: records.ChainTable) -> ChainTable:
     return ChainTable(record.table_id, record.version, record.chains, record.desc)
 
 
-def config_record(config: ConfigVersion) -> records.Config:
+def config_record(node_type: str, config: ConfigVersion) -> records.Config:
     return records.Config(
-        config.type.name,  # type: ignore[arg-type]  # the names of the enum are those of the record
+        node_type,  # type: ignore[arg-type]  # the name of a node type
         config.version,
         config.content,
-        config.digest,
+        config.hash,
         config.desc,
         config.author,
         config.created,
@@ -107,16 +107,9 @@ def config_record(config: ConfigVersion) -> records.Config:
 
 
 def config_of(record: records.Config) -> ConfigVersion:
-    return ConfigVersion(
-        type=NodeType[record.node_type],
-        version=record.version,
-        content=record.content,
-        digest=record.sha256,
-        desc=record.desc,
-        author=record.author,
-        created=record.created,
-        origin=record.origin,
-    )
+    """Raises BadInput."""
+    proposal = Proposal(record.content, record.author, record.desc)
+    return ConfigVersion(record.version, proposal, record.created, record.sha256, record.origin)
 
 
 _RECORDS: Mapping[Kind, Callable[[Any, Any], records.Record]] = {
@@ -124,7 +117,7 @@ _RECORDS: Mapping[Kind, Callable[[Any, Any], records.Record]] = {
     Kind.CHAIN: lambda id, new: chain_record(new),
     Kind.TABLE: lambda id, new: table_record(new),
     Kind.PLACE: lambda id, new: records.Target(id, *new),
-    Kind.CONFIG: lambda id, new: config_record(new),
+    Kind.CONFIG: lambda id, new: config_record(id[0], new),
     Kind.HOST: lambda id, new: records.UniversalTags(id, tags_record(new)),
 }
 _KEYS: Mapping[Kind, Callable[[Any], bytes]] = {

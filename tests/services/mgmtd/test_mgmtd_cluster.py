@@ -14,11 +14,11 @@ from svcmgr.services.mgmtd import infos, recording, routing, wire
 from svcmgr.services.mgmtd.chain import Chain
 from svcmgr.services.mgmtd.changes import Change, Kind, quiet, stored, visible
 from svcmgr.services.mgmtd.cluster import Cluster
+from svcmgr.services.mgmtd.config.version import ConfigVersion, Proposal
 from svcmgr.services.mgmtd.faces import WORDS, Faces, thumb
 from svcmgr.services.mgmtd.history import History
 from svcmgr.services.mgmtd.moment import Moment
 from svcmgr.services.mgmtd.nodes import AppFacts, Node
-from svcmgr.services.mgmtd.setting import ConfigVersion
 from svcmgr.services.mgmtd.states import LocalState, NodeStatus, NodeType, PublicState
 from svcmgr.services.mgmtd.store import records
 from svcmgr.services.mgmtd.tables import ChainTable
@@ -28,6 +28,7 @@ from svcmgr.services.mgmtd.targets import ChainTarget, LocalTarget, TargetInfo
 P, L = PublicState, LocalState
 NOW = Moment(50.0, 1e9)
 ALL = frozenset(WORDS)
+CONFIG = ConfigVersion.make(2, Proposal("a = 1", "me", "why"), 5.0, "rollback of 1 to 1")
 
 
 def cluster(version: int = 1) -> Cluster:
@@ -70,7 +71,7 @@ FOLLOWS = [
     ),
     (new(Kind.TABLE, (1, 1), ChainTable(1, 1, (1,))), True, True),
     (new(Kind.PLACE, 11, (1, None)), True, False),
-    (new(Kind.CONFIG, ("META", 1), ConfigVersion(type=NodeType.META, version=1, content="")), True, False),
+    (new(Kind.CONFIG, ("META", 1), CONFIG), True, False),
     (new(Kind.HOST, "h", ()), True, False),
     (new(Kind.SESSION, "c", object()), False, False),
     (new(Kind.BIRTH, 1, 2.0), False, False),
@@ -93,11 +94,7 @@ WRITTEN = [
     new(Kind.NODE, 1, node(tags=(TagPair("a", "b"),))),
     new(Kind.CHAIN, 1, attrs.evolve(chain(1, 11, 12), preferred=(12,))),
     new(Kind.TABLE, (2, 3), ChainTable(2, 3, (1, 5), "text")),
-    new(
-        Kind.CONFIG,
-        ("META", 2),
-        ConfigVersion(type=NodeType.META, version=2, content="", digest=records.sha256_of(""), desc="d", origin="o"),
-    ),
+    new(Kind.CONFIG, ("META", 2), CONFIG),
 ]
 BACK = {
     records.Node: lambda record: recording.node_of(record),
