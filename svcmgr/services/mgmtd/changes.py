@@ -90,8 +90,8 @@ def visible(change: Change) -> bool:
 
 
 def quiet(change: Change) -> bool:
-    """Whether it is only how full a target is: it needs no order among other changes."""
-    return change.kind is Kind.TARGET and not visible(change)
+    """Whether it needs no order among other changes: how full a target is, and what a client says of itself."""
+    return change.kind is Kind.SESSION or (change.kind is Kind.TARGET and not visible(change))
 
 
 def seen_node(node: Node) -> tuple[Any, ...]:

@@ -44,6 +44,7 @@ class Cluster:
         self.chains: dict[int, Chain] = {}
         self.chain_of: dict[int, int] = {}
         self.targets: dict[int, TargetInfo] = {}
+        #: Where targets are, as the store has it.
         self.places: dict[int, Place] = {}
         self.tables: dict[int, dict[int, ChainTable]] = {}
         self.configs: dict[NodeType, Versions] = {type_: Versions(type_.name.lower()) for type_ in NodeType}
@@ -57,8 +58,6 @@ class Cluster:
         self.contacts = Contacts(began)
         self.history = History(version)
         self.faces = Faces(self._look)
-        #: Whether the store's records of places were read, so that a place that is not here is not stored.
-        self.placed = False
 
     # --- reading
 

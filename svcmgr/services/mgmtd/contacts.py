@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from svcmgr.services.mgmtd.moment import Moment
+from svcmgr.services.mgmtd.wire import AppInfo
 
 
 class Contacts:
@@ -24,13 +25,17 @@ class Contacts:
         #: Version of the last heartbeat, and the process that sent it.
         self.beats: dict[int, int] = {}
         self.incarnations: dict[int, str] = {}
+        #: What it said of itself last, as it said it: most heartbeats say the same.
+        self.said: dict[int, AppInfo] = {}
 
-    def hear_node(self, node_id: int, incarnation: str, beat: int, now: Moment) -> None:
+    def hear_node(self, app: AppInfo, beat: int, now: Moment) -> None:
         """A heartbeat was accepted."""
+        node_id = app.node
         self._nodes[node_id] = now.monotonic
         self.utc[node_id] = now.utc
         self.beats[node_id] = beat
-        self.incarnations[node_id] = incarnation
+        self.incarnations[node_id] = app.incarnation
+        self.said[node_id] = app
 
     def touch_node(self, node_id: int, now: Moment) -> None:
         """Count its silence from now, though it said nothing."""
@@ -58,6 +63,7 @@ class Contacts:
         """Another process may speak for this node now."""
         self.beats.pop(node_id, None)
         self.incarnations.pop(node_id, None)
+        self.said.pop(node_id, None)
 
     def forget_node(self, node_id: int) -> None:
         self.forget_process(node_id)

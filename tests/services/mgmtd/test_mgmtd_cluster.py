@@ -83,7 +83,7 @@ def test_what_is_stored_and_what_is_seen(change, kept, seen):
     assert (stored(change), visible(change)) == (kept, seen)
 
 
-def test_only_how_full_a_target_is_is_quiet():
+def test_how_full_a_target_is_is_quiet():
     info = TargetInfo(target_id=11, chain_id=1, public=P.SERVING)
     assert quiet(Change(Kind.TARGET, 11, info, attrs.evolve(info, used_bytes=5)))
     assert not quiet(Change(Kind.TARGET, 11, info, attrs.evolve(info, local=L.ONLINE)))
