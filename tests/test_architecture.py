@@ -86,6 +86,7 @@ PURE = words(
     services.mgmtd.ids services.mgmtd.states services.mgmtd.errors services.mgmtd.targets services.mgmtd.chain
     services.mgmtd.chains services.mgmtd.reorder services.mgmtd.explain services.mgmtd.members services.mgmtd.tables
     services.mgmtd.tags services.mgmtd.release services.mgmtd.nodes services.mgmtd.membership services.mgmtd.selectors
+    services.mgmtd.moment services.mgmtd.lease_terms services.mgmtd.lease_machine services.mgmtd.lease
     """,
     prefix="svcmgr.",
 )
@@ -95,7 +96,7 @@ PLANNED_PURE = words(
     """
     volume.volfile volume.volgen
     monclient.hunt monclient.subs monclient.commands monclient.monmap
-    services.mgmtd.wire services.mgmtd.lease
+    services.mgmtd.wire
     services.volumed.wire services.volumed.correlate
     """,
     prefix="svcmgr.",
