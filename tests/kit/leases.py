@@ -33,7 +33,7 @@ class Runner:
         return Moment(self.world.now + self.offset, self.world.now + self.wall_error)
 
     def tell(self, event: t.Event, deadline: float = 0.0) -> None:
-        """Give the candidate an event, and do what it says. A ``deadline`` that was waited for is not missed by rounding."""
+        """Give the candidate an event, and do what it says. Rounding does not make it early for its ``deadline``."""
         if not self.alive:
             return
         now = self.moment

@@ -375,7 +375,10 @@ def test_durations_with_which_a_lease_cannot_be_held(durations):
 
 
 class History:
-    """Three candidates, wrong wall clocks, a bad store, and everything that can be told to them."""
+    """Three candidates, wrong wall clocks, a bad store, and everything that can be told to them.
+
+    They trust a lease to its very end, so that nothing hides behind the suspicious interval.
+    """
 
     def __init__(self, seed):
         self.rng = rng = random.Random(seed)
@@ -386,7 +389,8 @@ class History:
 
     def born(self, number):
         incarnation = str(self.rng.random())
-        runner = Runner(self.world, candidate(number, incarnation=incarnation), POLICY, self.rng.random() * 1000)
+        me, trusting = candidate(number, incarnation=incarnation), t.Policy(suspicious_s=0.0)
+        runner = Runner(self.world, me, trusting, self.rng.random() * 1000)
         runner.wall_error = self.rng.uniform(-1e6, 1e6)
         runner.tell(t.Tick())
         return runner
