@@ -106,6 +106,7 @@ PURE = words(
     services.mgmtd.sessions
     services.mgmtd.store.faults services.mgmtd.store.protocol services.mgmtd.store.retry services.mgmtd.store.splitting
     services.mgmtd.store.keys services.mgmtd.store.records services.mgmtd.store.census services.mgmtd.store.dump
+    services.mgmtd.lease_terms services.mgmtd.lease_machine services.mgmtd.lease
     """,
     prefix="svcmgr.",
 )
@@ -115,6 +116,7 @@ PLANNED_PURE = words(
     """
     monclient.hunt monclient.subs monclient.commands monclient.monmap
     services.mgmtd.lease
+    services.mgmtd.wire
     services.volumed.wire services.volumed.correlate
     """,
     prefix="svcmgr.",
