@@ -7,14 +7,9 @@ import click
 from svcmgr.cli.mgmtd_args import chain_argument, changes, targets_argument
 from svcmgr.cli.mgmtd_cluster import Cluster
 from svcmgr.cli.mgmtd_rows import chain_words
-from svcmgr.cli.options import F
 from svcmgr.cli.snapshot_args import confirmed, yes_option
 from svcmgr.errors import EXIT_FAILED
-from svcmgr.services.mgmtd.wire import ChainInfo, PreferRequest, RotateRequest
-
-
-def _force_option(function: F) -> F:
-    return click.option("--force", is_flag=True, help="Also when it leaves too little redundancy.")(function)
+from svcmgr.services.mgmtd.wire import ChainInfo, ChainsReply, ChainsRequest, PreferRequest, RotateRequest
 
 
 @changes("prefer", "svcmgr mgmtd chains prefer 900100001 11 21 31")
@@ -32,7 +27,7 @@ def prefer(cluster: Cluster, chain: int, order: tuple[int, ...]) -> int:
 
 @changes("rotate-preferred", "svcmgr mgmtd chains rotate-preferred 900100001 --dry-run")
 @chain_argument
-@_force_option
+@click.option("--force", is_flag=True, help="Also while not all its targets serve.")
 def rotate_preferred(cluster: Cluster, chain: int, force: bool) -> int:
     """Do one step towards the preferred order of a chain.
 
@@ -45,28 +40,28 @@ def rotate_preferred(cluster: Cluster, chain: int, force: bool) -> int:
 
 @changes("rotate-lastsrv", "svcmgr mgmtd chains rotate-lastsrv 900100003 --dry-run")
 @chain_argument
-@_force_option
 @yes_option
-def rotate_lastsrv(cluster: Cluster, chain: int, force: bool, yes: bool) -> int:
+def rotate_lastsrv(cluster: Cluster, chain: int, yes: bool) -> int:
     """Give up the last target that served, and go on with the next.
 
     Writes that only the last one has are LOST. It shows what the chain would be and asks, unless --yes or
-    --dry-run is given.
+    --dry-run is given. A chain that does not stand still for its last server stays as it is.
     """
-    if not (cluster.dry_run or _agreed(cluster, chain, force, yes)):
+    if not (yes or cluster.dry_run or _agreed(cluster, chain)):
         return EXIT_FAILED
-    request = RotateRequest(chain, force, dry_run=cluster.dry_run)
+    request = RotateRequest(chain, dry_run=cluster.dry_run)
     found = cluster.ask("rotate-lastsrv", request, ChainInfo)
     return cluster.changed(chain_words(found), chain=found)
 
 
-def _agreed(cluster: Cluster, chain: int, force: bool, yes: bool) -> bool:
-    if yes:
-        return True
-    after = cluster.ask("rotate-lastsrv", RotateRequest(chain, force, dry_run=True), ChainInfo)
+def _agreed(cluster: Cluster, chain: int) -> bool:
+    before = cluster.ask("chains", ChainsRequest([chain]), ChainsReply).chains
+    after = cluster.ask("rotate-lastsrv", RotateRequest(chain, dry_run=True), ChainInfo)
+    if after.version in [one.version for one in before]:
+        return True  # there is nobody to give up
     lines = [
         f"This gives up the last target of chain {chain} that served; writes that no other target has are lost.",
         f"Then: {chain_words(after)}",
     ]
     refusal = f"cannot give up the last target of chain {chain} without a word: add --yes; writes may be lost"
-    return confirmed(yes, lines, refusal)
+    return confirmed(False, lines, refusal)

@@ -12,7 +12,7 @@ from svcmgr.cli.mgmtd_args import CONFIG_VERSION, NODE_TYPE, asks, changes, list
 from svcmgr.cli.mgmtd_cluster import Cluster
 from svcmgr.cli.mgmtd_rows import short_moment
 from svcmgr.cli.options import F
-from svcmgr.errors import EXIT_OK, BadInput
+from svcmgr.errors import EXIT_OK
 from svcmgr.services.mgmtd.wire import (
     ConfigInfo,
     ConfigRequest,
@@ -100,15 +100,14 @@ def get(cluster: Cluster, kind: str, number: int | None) -> int:
 
 
 def config_of(cluster: Cluster, kind: str, number: int | None) -> ConfigInfo:
-    """Version ``number`` of the configuration of nodes of type ``kind``, or the newest. Raises BadInput."""
-    if number == 0:
-        return ConfigInfo(kind, 0)
+    """Version ``number`` of the configuration of nodes of type ``kind``, or the newest.
+
+    Raises:
+        InvalidConfigVersion: there is no version of that number.
+    """
     request = ConfigRequest(kind, number or 0, exact=number is not None)
     found: ConfigInfo | None = cluster.ask("config", request, ConfigInfo | None)  # type: ignore[arg-type]
-    if found is None and number is not None:
-        raise BadInput(
-            f"cannot find version {number} of the configuration of {kind}; see `svcmgr mgmtd config versions {kind}`"
-        )
+    # There is nothing newer than version 0, the empty one that every type begins with.
     return found or ConfigInfo(kind, 0)
 
 

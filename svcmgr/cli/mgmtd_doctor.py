@@ -5,6 +5,7 @@ from __future__ import annotations
 from svcmgr.cli.mgmtd_args import asks
 from svcmgr.cli.mgmtd_cluster import Cluster
 from svcmgr.cli.mgmtd_findings import Finding, of_chains, of_lease, of_nodes, of_targets, worst_first
+from svcmgr.cli.mgmtd_nodes import newest_configs
 from svcmgr.errors import EXIT_FAILED, EXIT_OK
 from svcmgr.services.mgmtd.errors import NotPrimary
 from svcmgr.services.mgmtd.wire import (
@@ -37,7 +38,7 @@ def doctor(cluster: Cluster) -> int:
 def _examine(cluster: Cluster) -> list[Finding]:
     return [
         *of_lease(cluster.ask("lease", ClusterRequest(), LeaseInfo)),
-        *of_nodes(cluster.ask("nodes", NodesRequest(), NodesReply).nodes),
+        *of_nodes(cluster.ask("nodes", NodesRequest(), NodesReply).nodes, newest_configs(cluster)),
         *of_chains(cluster.ask("chains", ChainsRequest(), ChainsReply).chains),
         *of_targets(
             cluster.ask("targets", TargetsRequest(), TargetsReply).targets,

@@ -8,7 +8,7 @@ warning is what they will feel if one more thing breaks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -45,6 +45,8 @@ _NODE_RULES = {
     "DISABLED": ("warning", "disabled", "`svcmgr mgmtd nodes enable NODE` when the work is done"),
     "STOPPED": ("warning", "stopped", "start the process, or `svcmgr mgmtd nodes disable NODE`"),
 }
+#: Nodes that could have taken over a new configuration.
+_LIVING = ("HEARTBEAT_CONNECTED", "PRIMARY_MGMTD")
 _CONFIG_RULES = {
     "FAILED": ("error", "refused the configuration", "see the log of the node, then `svcmgr mgmtd config rollback`"),
     "DIRTY": ("warning", "run with another configuration than the one they were given", "restart the process"),
@@ -62,16 +64,22 @@ _CHAIN_RULES = {
 }
 
 
-def of_nodes(nodes: Sequence[NodeInfo]) -> list[Finding]:
-    """Nodes that are away, and nodes that do not run with what they were given."""
+def of_nodes(nodes: Sequence[NodeInfo], newest: Mapping[str, int]) -> list[Finding]:
+    """Nodes that are away, and nodes that do not run with the ``newest`` config version of their type."""
     found = []
     for status, (level, text, advice) in _NODE_RULES.items():
         ids = [node.app.node for node in nodes if node.status == status]
         found += _one(level, "node", ids, text, advice)
+    living = [(node.app.node, _config_status(node, newest)) for node in nodes if node.status in _LIVING]
     for status, (level, text, advice) in _CONFIG_RULES.items():
-        ids = [node.app.node for node in nodes if node.config_status == status]
-        found += _one(level, "node", ids, text, advice)
+        found += _one(level, "node", [one for one, word in living if word == status], text, advice)
     return found
+
+
+def _config_status(node: NodeInfo, newest: Mapping[str, int]) -> str:
+    """What the node says, but STALE when that is about an old version."""
+    old = node.config_version < newest.get(node.type, 0) and node.config_status != "FAILED"
+    return "STALE" if old else node.config_status
 
 
 def of_chains(chains: Sequence[ChainInfo]) -> list[Finding]:

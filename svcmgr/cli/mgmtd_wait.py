@@ -85,7 +85,10 @@ def is_chain(found: ChainInfo, state: str) -> bool:
 @click.option("--state", type=click.Choice(list(NODE_STATES)), default="connected", show_default=True, help="As what.")
 @timeout_option
 def node(cluster: Cluster, ids: tuple[int, ...], state: str, timeout: float) -> int:
-    """Wait until nodes are as wanted. One that is not registered is waited for too."""
+    """Wait until nodes are as wanted.
+
+    One that is not registered yet is waited for too.
+    """
 
     def look() -> list[str]:
         found = cluster.ask("nodes", NodesRequest(list(ids)), NodesReply).nodes

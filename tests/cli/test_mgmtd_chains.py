@@ -103,7 +103,7 @@ def test_explain(mgmtd, svcmgr):
         (["prefer", "9", "11", "21"], "set-preferred-order", {"order": [11, 21]}),
         (["rotate-preferred", "9"], "rotate-preferred", {"force": False}),
         (["rotate-preferred", "9", "--force"], "rotate-preferred", {"force": True}),
-        (["rotate-lastsrv", "9", "--yes", "--force"], "rotate-lastsrv", {"force": True}),
+        (["rotate-lastsrv", "9", "--yes"], "rotate-lastsrv", {"force": False}),
     ],
 )
 def test_changes_of_a_chain_can_be_tried(mgmtd, svcmgr, args, verb, asked):
@@ -119,6 +119,7 @@ def test_changes_of_a_chain_can_be_tried(mgmtd, svcmgr, args, verb, asked):
 
 
 def test_giving_up_the_last_server_needs_a_word(mgmtd, svcmgr):
+    mgmtd.answers["chains"] = ChainsReply([chain(9, 11, version=3)])
     mgmtd.answers["rotate-lastsrv"] = NINE
     result = svcmgr("mgmtd", "chains", "rotate-lastsrv", "9")
     assert result.code == 2
@@ -127,8 +128,16 @@ def test_giving_up_the_last_server_needs_a_word(mgmtd, svcmgr):
     assert svcmgr("mgmtd", "chains", "rotate-lastsrv", "9", "--dry-run").code == 0, "trying asks nothing"
 
 
+def test_where_there_is_no_last_server_nobody_is_asked(mgmtd, svcmgr):
+    mgmtd.answers["chains"] = ChainsReply([NINE])
+    mgmtd.answers["rotate-lastsrv"] = NINE
+    result = svcmgr("mgmtd", "chains", "rotate-lastsrv", "9")
+    assert (result.code, result.out, result.err) == (0, f"{NINE_WORDS}\n", "")
+
+
 @pytest.mark.parametrize(("answer", "code", "done"), [(b"y\n", 0, 1), (b"n\n", 1, 0)])
 def test_giving_up_the_last_server_shows_what_would_be_and_asks(mgmtd, root, answer, code, done):
+    mgmtd.answers["chains"] = ChainsReply([chain(9, 11, version=3)])
     mgmtd.answers["rotate-lastsrv"] = NINE
     ours, theirs = pty.openpty()
     try:

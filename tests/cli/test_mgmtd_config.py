@@ -6,7 +6,7 @@ import pytest
 
 from svcmgr.cli.mgmtd_findings import of_chains, of_lease, of_nodes, of_targets
 from svcmgr.errors import BadInput
-from svcmgr.services.mgmtd.errors import NotPrimary
+from svcmgr.services.mgmtd.errors import InvalidConfigVersion, NotPrimary
 from svcmgr.services.mgmtd.wire import (
     AppInfo,
     ChainInfo,
@@ -27,9 +27,14 @@ ONE = ConfigInfo("STORAGE", 1, "threads = 4")
 
 def stored(request):
     """What a mgmtd with versions 1 and 2 of STORAGE answers."""
+    if request.exact and request.version > 2:
+        raise InvalidConfigVersion("cannot find version 9 of the configuration of STORAGE", newest=2)
     if request.exact:
-        return {1: ONE, 2: TWO}.get(request.version)
+        return (ConfigInfo("STORAGE", 0), ONE, TWO)[request.version]
     return TWO if request.version < 2 else None
+
+
+STALE_NODE = NodeInfo(AppInfo(7), "STORAGE", "HEARTBEAT_CONNECTED", config_version=1)
 
 
 def test_set_sends_the_file(mgmtd, svcmgr, tmp_path):
@@ -76,9 +81,8 @@ def test_get_prints_any_version(mgmtd, svcmgr):
     assert svcmgr("mgmtd", "config", "get", "storage").out == "threads = 8\n"
     assert svcmgr("mgmtd", "config", "get", "storage", "1").out == "threads = 4\n"
     assert svcmgr("mgmtd", "config", "get", "storage", "0").out == ""
-    missing = svcmgr("mgmtd", "config", "get", "storage", "9")
-    assert missing.code == 2
-    assert "svcmgr mgmtd config versions" in missing.err
+    missing = svcmgr("mgmtd", "config", "get", "storage", "9", "--json")
+    assert (missing.code, missing.json["error"]["code"]) == (2, "invalid-config-version")
     assert svcmgr("mgmtd", "config", "get", "storage", "1", "--json").json["config"]["version"] == 1
 
 
@@ -136,6 +140,7 @@ def chain(number, status="SERVING", tables=(1,)):
 
 def healthy(mgmtd):
     mgmtd.answers["lease"] = GOOD
+    mgmtd.answers["config-versions"] = ConfigVersions([ConfigInfo("STORAGE", 0)])
     mgmtd.answers["nodes"] = NodesReply([node(7)])
     mgmtd.answers["chains"] = ChainsReply([chain(9)])
     mgmtd.answers["targets"] = TargetsReply([TargetInfo(21, "SERVING", "UPTODATE", 9)])
@@ -191,14 +196,21 @@ def test_findings_about_the_lease(lease, levels):
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (of_nodes([node(7), node(8, "PRIMARY_MGMTD", "UNKNOWN")]), []),
-        (of_nodes([node(7, "HEARTBEAT_FAILED")]), [("error", "node 7")]),
+        (of_nodes([node(7), node(8, "PRIMARY_MGMTD", "UNKNOWN")], {}), []),
+        (of_nodes([node(7, "HEARTBEAT_FAILED")], {}), [("error", "node 7")]),
         (
-            of_nodes([node(7, "HEARTBEAT_CONNECTING"), node(8, "STOPPED")]),
+            of_nodes([node(7, "HEARTBEAT_CONNECTING"), node(8, "STOPPED")], {}),
             [("warning", "node 7"), ("warning", "node 8")],
         ),
-        (of_nodes([node(7, config="FAILED"), node(8, config="FAILED")]), [("error", "2 nodes")]),
-        (of_nodes([node(7, config="STALE"), node(8, config="DIRTY")]), [("warning", "node 8"), ("warning", "node 7")]),
+        (of_nodes([node(7, config="FAILED"), node(8, config="FAILED")], {}), [("error", "2 nodes")]),
+        (
+            of_nodes([node(7, config="STALE"), node(8, config="DIRTY")], {}),
+            [("warning", "node 8"), ("warning", "node 7")],
+        ),
+        (of_nodes([STALE_NODE], {"STORAGE": 1, "META": 7}), []),
+        (of_nodes([STALE_NODE], {"STORAGE": 2}), [("warning", "node 7")]),
+        (of_nodes([node(7, "HEARTBEAT_FAILED")], {"STORAGE": 2}), [("error", "node 7")]),
+        (of_nodes([node(7, config="FAILED")], {"STORAGE": 2}), [("error", "node 7")]),
         (of_chains([chain(9), chain(10, "SERVING(1/2)")]), [("warning", "chain 10")]),
         (of_chains([chain(9, "SYNCING"), chain(10, "CREATED")]), [("warning", "chain 9"), ("warning", "chain 10")]),
         (of_chains([chain(9, tables=())]), [("warning", "chain 9")]),

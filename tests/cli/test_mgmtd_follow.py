@@ -8,6 +8,7 @@ import pytest
 
 from svcmgr.cli import mgmtd_wait
 from svcmgr.errors import BadInput
+from svcmgr.services.mgmtd.errors import ChainNotFound
 from svcmgr.services.mgmtd.wire import (
     AppInfo,
     ChainInfo,
@@ -202,7 +203,7 @@ def test_what_a_chain_counts_as(status, state, done):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["chain", "9", "10"], ["chain 9 is SYNCING", "chain 10 is not there"]),
+        (["chain", "9"], ["chain 9 is SYNCING"]),
         (["node", "7", "8"], ["node 7 is HEARTBEAT_FAILED", "node 8 is not there"]),
         (["all-serving"], ["chain 9 is SYNCING"]),
     ],
@@ -215,6 +216,12 @@ def test_a_wait_that_takes_too_long_says_for_what(mgmtd, svcmgr, args, words):
     for word in words:
         assert word in result.err
     assert svcmgr("mgmtd", "wait", *args, "--timeout", "0", "--json").json["error"]["code"] == "timeout"
+
+
+def test_a_chain_that_does_not_exist_is_not_waited_for(mgmtd, svcmgr):
+    mgmtd.answers["chains"] = ChainNotFound("cannot find chain 9: there is none; set it first")
+    result = svcmgr("mgmtd", "wait", "chain", "9", "--json")
+    assert (result.code, result.json["error"]["code"]) == (2, "chain-not-found")
 
 
 def test_a_wait_for_many_names_few(mgmtd, svcmgr):
