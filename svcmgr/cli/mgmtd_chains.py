@@ -100,7 +100,10 @@ def _block(chain: ChainInfo) -> list[str]:
 @asks("explain", "svcmgr mgmtd chains explain 900100001")
 @chain_argument
 def explain(cluster: Cluster, chain: int) -> int:
-    """Say why each target of a chain is what it is, and what would change it."""
+    """Say why each target of a chain is what it is.
+
+    And what would change it.
+    """
     found = cluster.ask("explain-chain", ChainRequest(chain), Explanation)
     heading = f"chain {found.chain.chain}: version {found.chain.version}, {found.chain.status}"
     return cluster.finish([heading, *(f"  {line}" for line in found.lines)], explanation=found)

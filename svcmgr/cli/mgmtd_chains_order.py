@@ -42,9 +42,9 @@ def rotate_preferred(cluster: Cluster, chain: int, force: bool) -> int:
 @chain_argument
 @yes_option
 def rotate_lastsrv(cluster: Cluster, chain: int, yes: bool) -> int:
-    """Give up the last target that served, and go on with the next.
+    """Give up the last target that served.
 
-    Writes that only the last one has are LOST. It shows what the chain would be and asks, unless --yes or
+    The chain goes on with the next. Writes that only the last one has are LOST. It shows what the chain would be and asks, unless --yes or
     --dry-run is given. A chain that does not stand still for its last server stays as it is.
     """
     if not (yes or cluster.dry_run or _agreed(cluster, chain)):
