@@ -44,8 +44,9 @@ def rotate_preferred(cluster: Cluster, chain: int, force: bool) -> int:
 def rotate_lastsrv(cluster: Cluster, chain: int, yes: bool) -> int:
     """Give up the last target that served.
 
-    The chain goes on with the next. Writes that only the last one has are LOST. It shows what the chain would be and asks, unless --yes or
-    --dry-run is given. A chain that does not stand still for its last server stays as it is.
+    The chain goes on with the next. Writes that only the last one has are LOST. It shows what the chain would
+    be and asks, unless --yes or --dry-run is given. A chain that does not stand still for its last server
+    stays as it is.
     """
     if not (yes or cluster.dry_run or _agreed(cluster, chain)):
         return EXIT_FAILED
