@@ -16,7 +16,7 @@ from svcmgr.cli.mgmtd_cluster import Cluster
 from svcmgr.cli.mgmtd_routing import WAIT_S, ask_watch
 from svcmgr.cli.options import timeout_option
 from svcmgr.cli.render import plural
-from svcmgr.clock import Clock, SystemClock
+from svcmgr.clock import SystemClock
 from svcmgr.errors import DeadlineExceeded
 from svcmgr.services.mgmtd.wire import ChainInfo, ChainsReply, ChainsRequest, NodesReply, NodesRequest
 
@@ -121,10 +121,8 @@ def _all(what: str, ids: Sequence[int]) -> str:
     return f"{what} {ids[0]}" if len(ids) == 1 else plural(len(ids), what)
 
 
-def _until(
-    cluster: Cluster, look: Look, kinds: list[str], timeout: float, goal: str, clock: Clock | None = None
-) -> int:
-    clock = clock or SystemClock()
+def _until(cluster: Cluster, look: Look, kinds: list[str], timeout: float, goal: str) -> int:
+    clock = SystemClock()
     deadline = clock.monotonic() + timeout
     while missing := look():
         left = deadline - clock.monotonic()
