@@ -103,7 +103,7 @@ PURE = words(
     services.mgmtd.tags services.mgmtd.release services.mgmtd.nodes services.mgmtd.membership services.mgmtd.selectors
     services.mgmtd.moment services.mgmtd.changes services.mgmtd.cluster services.mgmtd.contacts services.mgmtd.faces
     services.mgmtd.history services.mgmtd.infos services.mgmtd.recording services.mgmtd.routing
-    services.mgmtd.sessions
+    services.mgmtd.sessions services.mgmtd.settings services.mgmtd.rounds
     services.mgmtd.store.faults services.mgmtd.store.protocol services.mgmtd.store.retry services.mgmtd.store.splitting
     services.mgmtd.store.keys services.mgmtd.store.records services.mgmtd.store.census services.mgmtd.store.dump
     services.mgmtd.lease_terms services.mgmtd.lease_machine services.mgmtd.lease
@@ -115,8 +115,6 @@ ALMOST_PURE = frozenset({"svcmgr", "svcmgr.paths"})
 PLANNED_PURE = words(
     """
     monclient.hunt monclient.subs monclient.commands monclient.monmap
-    services.mgmtd.lease
-    services.mgmtd.wire
     services.volumed.wire services.volumed.correlate
     """,
     prefix="svcmgr.",

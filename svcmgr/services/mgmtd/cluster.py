@@ -40,6 +40,7 @@ class Cluster:
 
     def __init__(self, version: int, began: Moment) -> None:
         self.version = version
+        self.began = began
         self.nodes: dict[int, Node] = {}
         self.chains: dict[int, Chain] = {}
         self.chain_of: dict[int, int] = {}
@@ -55,6 +56,10 @@ class Cluster:
         self.births: dict[int, float] = {}
         #: Chains to judge, in the order in which something of them changed.
         self.touched: dict[int, None] = {}
+        #: Targets whose place is not, or not so, in the store.
+        self.moved: dict[int, None] = {}
+        #: Whether a target changed since the last version, so that the next one should not wait.
+        self.urgent = False
         self.contacts = Contacts(began)
         self.history = History(version)
         self.faces = Faces(self._look)
@@ -92,7 +97,13 @@ class Cluster:
     def advance(self, version: int) -> None:
         """What clients see has this version now."""
         self.version = version
+        self.urgent = False
         self.history.advance(version)
+
+    def begin(self) -> None:
+        """What is there now is what the present version says: nothing is remembered of how it came to be."""
+        self.urgent = False
+        self.history = History(self.version)
 
     def _apply_chain(self, change: Change, seen: dict[Seen, None]) -> None:
         old, new = change.old, change.new
@@ -101,6 +112,7 @@ class Cluster:
         for target_id in old.target_ids if old else ():
             if target_id not in kept:
                 del self.chain_of[target_id], self.targets[target_id]
+                self.moved.pop(target_id, None)
                 self.contacts.forget_target(target_id)
                 seen[Kind.TARGET, target_id] = None
         same_length = old is not None and new is not None and len(old.targets) == len(new.targets)
@@ -117,6 +129,7 @@ class Cluster:
         info = self.targets.get(target_id)
         if info is None:
             self.targets[target_id] = self._newcomer(chain, target_id, public)
+            self._move(target_id)
         elif info.public is not public:
             self.targets[target_id] = attrs.evolve(info, public=public)
 
@@ -141,8 +154,19 @@ class Cluster:
         self.targets[info.target_id] = attrs.evolve(info, public=was.public, chain_id=was.chain_id)
         if (Kind.TARGET, change.id) in seen:
             seen[Kind.CHAIN, was.chain_id] = None
+            self.urgent = True
+            self._move(info.target_id)
         if was.local is not info.local:
             self.touched[was.chain_id] = None
+
+    def _move(self, target_id: int) -> None:
+        info = self.targets[target_id]
+        if info.node_id is not None and self.places.get(target_id) != (info.node_id, info.disk_index):
+            self.moved[target_id] = None
+
+    def _apply_place(self, change: Change, seen: dict[Seen, None]) -> None:
+        _put(self.places, change.id, change.new)
+        self.moved.pop(_number(change.id), None)
 
     def _apply_node(self, change: Change, seen: dict[Seen, None]) -> None:
         _put(self.nodes, change.id, change.new)
@@ -203,7 +227,7 @@ _APPLY: Mapping[Kind, Callable[[Cluster, Change, dict[Seen, None]], None]] = {
     Kind.CHAIN: Cluster._apply_chain,
     Kind.TABLE: Cluster._apply_table,
     Kind.TARGET: Cluster._apply_target,
-    Kind.PLACE: _into("places"),
+    Kind.PLACE: Cluster._apply_place,
     Kind.CONFIG: Cluster._apply_config,
     Kind.HOST: _into("hosts"),
     Kind.SESSION: _into("sessions"),

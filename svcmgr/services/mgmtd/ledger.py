@@ -40,18 +40,20 @@ class Ledger:
         self._pen = asyncio.Lock()
         self._guard: Same | None = None
 
-    async def write_lease(self, write: Write, expected: int) -> None:
-        """Write the lease, if it is still at revision ``expected``. Raises StoreConflict, and as the store."""
-        async with self._pen:
-            self._guard = None
-            revision = await self.store.commit(Batch((write,), (Same(keys.LEASE, expected),)))
-            self._guard = Same(keys.LEASE, revision)
-            self.writes += 1
+    async def write_lease(self, write: Write, expected: int, *, ours: bool) -> int:
+        """Write the lease, if it is still at revision ``expected``; the revision it has then.
 
-    @property
-    def lease_revision(self) -> int | None:
-        """At which revision we wrote the lease; None when it may be another's."""
-        return self._guard.revision if self._guard else None
+        ``ours``: we own what is written. Raises StoreConflict, and as the store.
+        """
+        async with self._pen:
+            try:
+                revision = await self.store.commit(Batch((write,), (Same(keys.LEASE, expected),)))
+            except (StoreConflict, StoreUncertain, asyncio.CancelledError):
+                self._guard = None  # what is there now is another's, or not known
+                raise
+            self._guard = Same(keys.LEASE, revision) if ours else None
+            self.writes += 1
+            return revision
 
     def adopt_lease(self, revision: int | None) -> None:
         """The lease at this revision is ours; None: it is not."""
