@@ -13,7 +13,7 @@ from svcmgr.cli.mgmtd_cluster import ANSWER_S, Cluster
 from svcmgr.cli.mgmtd_objects import moment, whole
 from svcmgr.services.mgmtd.wire import EventInfo, EventsReply, EventsRequest
 
-KINDS = ("node", "chain", "config", "lease")
+KINDS = ("node", "chain", "table", "config", "host", "lease")
 #: How long one request waits for something to happen, seconds; then it is asked again.
 WAIT_S = 30.0
 #: Events per request.
@@ -28,8 +28,8 @@ BATCH = 1000
 def events(cluster: Cluster, kind: str | None, name: str, follow: bool, since: int) -> int:
     """Show what changed in the cluster and why, oldest first.
 
-    Everything, one kind of things, or the history of one thing. KIND is node, chain, config or lease; ID is
-    that of a node or chain, or the type of a configuration.
+    Everything, one kind of things, or the history of one thing. KIND is node, chain, table, config, host or
+    lease. ID is that of a node, chain or table, the type of a configuration, the name of a host, or an epoch.
     """
     request = EventsRequest(kind or "", name.upper() if kind == "config" else name, since, BATCH)
     return _follow(cluster, request) if follow else _show(cluster, request)
