@@ -13,6 +13,7 @@ from svcmgr.cli.snapshot_args import confirmed, long_timeout_option, yes_option
 from svcmgr.errors import EXIT_FAILED, EXIT_OK
 from svcmgr.services.mgmtd.wire import (
     ClusterRequest,
+    FsckFinding,
     FsckReply,
     LeaseInfo,
     PrimaryInfo,
@@ -93,7 +94,12 @@ def fsck(cluster: Cluster, timeout: float) -> int:
     What is set aside is kept, with the reason. Exit code 1 when something is wrong.
     """
     reply = cluster.ask("fsck", ClusterRequest(), FsckReply, timeout=timeout)
-    lines = [f"{one.key}: {one.problem}{' (set aside)' if one.quarantined else ''}" for one in reply.findings]
+    lines = list(map(_finding, reply.findings))
     lines.append(f"{plural(reply.checked, 'record')} checked, {len(reply.findings)} bad")
     cluster.finish(lines, checked=reply.checked, findings=reply.findings)
     return EXIT_FAILED if reply.findings else EXIT_OK
+
+
+def _finding(one: FsckFinding) -> str:
+    where = f"{one.key}: " if one.key else ""  # what is odd about the whole store has no key
+    return f"{where}{one.problem}{' (set aside)' if one.quarantined else ''}"

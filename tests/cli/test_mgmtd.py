@@ -320,6 +320,9 @@ def test_fsck(mgmtd, svcmgr):
     mgmtd.answers["fsck"] = FsckReply(1, [FsckFinding("NODE/7", "not a record", True)])
     result = svcmgr("mgmtd", "fsck")
     assert (result.code, result.out) == (1, "NODE/7: not a record (set aside)\n1 record checked, 1 bad\n")
+    mgmtd.answers["fsck"] = FsckReply(1, [FsckFinding("", "no lease")])
+    assert svcmgr("mgmtd", "fsck").out == "no lease\n1 record checked, 1 bad\n"
+    mgmtd.answers["fsck"] = FsckReply(1, [FsckFinding("NODE/7", "not a record", True)])
     assert svcmgr("mgmtd", "fsck", "--json").json == {
         **WRAP,
         "checked": 1,
