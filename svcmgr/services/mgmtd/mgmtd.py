@@ -90,6 +90,14 @@ class Mgmtd:
                     task.cancel()
                 await self.leasing.aclose()
 
+    async def await_primary(self, within_s: float) -> bool:
+        """Wait until this one serves as primary; False when it does not within ``within_s`` seconds."""
+        deadline = self.now().monotonic + within_s
+        while self._reign is None:
+            if not await self.bell.wait_until(deadline):
+                return False
+        return True
+
     def workers(self) -> list[Worker]:
         """The table of background workers."""
         return self._workers.table()
@@ -146,6 +154,7 @@ class Mgmtd:
         if self._next is not None and self._next.epoch == epoch:
             self._reign, self._next = self._next, None
             self._follow()
+            self.bell.ring()
             cluster = self._reign.cluster
             self._seams.log.info(
                 "primary, epoch %d: %d nodes, %d chains, routing version %d",
