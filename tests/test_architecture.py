@@ -87,6 +87,7 @@ PURE = words(
     services.mgmtd.chains services.mgmtd.reorder services.mgmtd.explain services.mgmtd.members services.mgmtd.tables
     services.mgmtd.tags services.mgmtd.release services.mgmtd.nodes services.mgmtd.membership services.mgmtd.selectors
     services.mgmtd.moment services.mgmtd.lease_terms services.mgmtd.lease_machine services.mgmtd.lease
+    services.mgmtd.heartbeats services.mgmtd.reports
     """,
     prefix="svcmgr.",
 )
