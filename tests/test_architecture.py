@@ -97,7 +97,7 @@ PURE = words(
     services.mgmtd.config.differences services.mgmtd.config.version services.mgmtd.config.history
     services.mgmtd.config.running services.mgmtd.config.own
     services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
-    services.mgmtd.wire
+    services.mgmtd.wire services.mgmtd.simnode
     services.mgmtd.ids services.mgmtd.states services.mgmtd.errors services.mgmtd.targets services.mgmtd.chain
     services.mgmtd.chains services.mgmtd.reorder services.mgmtd.explain services.mgmtd.members services.mgmtd.tables
     services.mgmtd.tags services.mgmtd.release services.mgmtd.nodes services.mgmtd.membership services.mgmtd.selectors
