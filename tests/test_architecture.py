@@ -97,7 +97,9 @@ PURE = words(
     services.mgmtd.config.differences services.mgmtd.config.version services.mgmtd.config.history
     services.mgmtd.config.running services.mgmtd.config.own
     services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
-    services.mgmtd.wire services.mgmtd.simnode
+    services.mgmtd.simnode services.mgmtd.wire.common services.mgmtd.wire.nodes services.mgmtd.wire.heartbeats
+    services.mgmtd.wire.chains services.mgmtd.wire.routing services.mgmtd.wire.configs services.mgmtd.wire.clients
+    services.mgmtd.wire.itself
     services.mgmtd.ids services.mgmtd.states services.mgmtd.errors services.mgmtd.targets services.mgmtd.chain
     services.mgmtd.chains services.mgmtd.reorder services.mgmtd.explain services.mgmtd.members services.mgmtd.tables
     services.mgmtd.tags services.mgmtd.release services.mgmtd.nodes services.mgmtd.membership services.mgmtd.selectors
@@ -112,7 +114,7 @@ PURE = words(
     prefix="svcmgr.",
 )
 #: What a pure module may know besides: names of files and services (paths computes, and looks at nothing here).
-ALMOST_PURE = frozenset({"svcmgr", "svcmgr.paths"})
+ALMOST_PURE = frozenset({"svcmgr", "svcmgr.paths", "svcmgr.services.mgmtd.wire"})
 PLANNED_PURE = words(
     """
     monclient.hunt monclient.subs monclient.commands monclient.monmap
