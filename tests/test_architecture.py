@@ -113,7 +113,8 @@ PURE = words(
     """,
     prefix="svcmgr.",
 )
-#: What a pure module may know besides: names of files and services (paths computes, and looks at nothing here).
+#: What a pure module may know besides: names of files and services (paths computes, and looks at nothing here), and a
+#: door that only loads pure modules.
 ALMOST_PURE = frozenset({"svcmgr", "svcmgr.paths", "svcmgr.services.mgmtd.wire"})
 PLANNED_PURE = words(
     """
