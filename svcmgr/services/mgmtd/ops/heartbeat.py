@@ -60,11 +60,12 @@ class Heartbeat(Mutation):
         heard: list[int] = []
         if type_ is NodeType.STORAGE:
             changes += _targets(given, request, heard)
-        contacts, now = given.cluster.contacts, given.now
+        cluster, now = given.cluster, given.now
 
         def note() -> None:
-            contacts.hear_node(request.app, request.version, now)
-            contacts.hear_targets(heard, now)
+            cluster.contacts.hear_node(request.app, request.version, now)
+            cluster.contacts.hear_targets(heard, now)
+            cluster.touch_young(heard)
 
         reply = wire.HeartbeatReply(config, given.settings.send_heartbeat_interval)
         return Decision(tuple(changes), reply, note)
