@@ -107,6 +107,7 @@ PURE = words(
     services.mgmtd.store.faults services.mgmtd.store.protocol services.mgmtd.store.retry services.mgmtd.store.splitting
     services.mgmtd.store.keys services.mgmtd.store.records services.mgmtd.store.census services.mgmtd.store.dump
     services.mgmtd.lease_terms services.mgmtd.lease_machine services.mgmtd.lease
+    services.mgmtd.heartbeats services.mgmtd.reports
     """,
     prefix="svcmgr.",
 )

@@ -70,7 +70,7 @@ class World:
         self.now = 0.0
         self.stored: t.Lease | None = None
         self.latency = latency
-        #: What becomes of a request: None is well, "lost" fails undone, "doubt" fails and is done.
+        #: What becomes of a request: None is well, "lost" fails undone, "doubt" fails and is done, "late" done later.
         self.fate: Callable[[], str | None] = lambda: None
         self.loads = True
         self.loaded: Callable[[int], t.Event] = t.Loaded
@@ -95,7 +95,9 @@ class World:
 
     def _arrive(self, runner: Runner, request: t.Look | t.Put) -> None:
         fate = self.fate()
-        answer = t.StoreFailed() if fate == "lost" else self._carry_out(request)
+        if fate == "late":
+            self.after(self.latency(), lambda: self._carry_out(request))
+        answer = self._carry_out(request) if fate in (None, "doubt") else t.StoreFailed()
         if fate == "doubt":
             answer = t.StoreFailed()
         self.after(self.latency(), lambda: runner.tell(answer))

@@ -10,9 +10,9 @@ set, so of several who take over one wins.
 Each owner has an *epoch*, higher than all before. Whoever keeps the highest epoch he saw can tell an answer of a
 deposed primary, and the store refuses a write whose epoch is not that of the lease (:meth:`Leadership.check_write`).
 
-A failed write leaves a doubt: it may have been carried out. The doubt is settled by the next look, and if the record
-is ours its time is counted from when the doubtful write was begun. An owner that steps down marks the lease as
-released, and anyone may take it at once.
+A failed write leaves a doubt: it may have been carried out, or may still be. Each attempt has a serial number of its
+own, so the record that is found later tells which one it was, and our time is counted from when that one was begun. An
+owner that steps down marks the lease as released, and anyone may take it at once.
 
 An older release may not take over from a newer one, not even an expired lease, since it might not understand what the
 newer one stored. An operator who rolled a cluster back releases the lease for any release (:class:`ForceRelease`).
@@ -60,7 +60,8 @@ class Leadership:
         self._me = me
         self._seen_at = 0.0
         self._held: _Written | None = None
-        self._doubt: _Written | None = None
+        self._doubts: list[_Written] = []
+        self._serial = 0
         self._asked: t.Look | _Written | None = None
         self._next_look: float | None = None
         self._since = 0.0
@@ -167,15 +168,14 @@ class Leadership:
         if self._asked or (self._next_look is not None and now.monotonic < self._next_look):
             return []  # it was the deadline of the lease, which _run_out saw to
         self._next_look = now.monotonic + self.policy.tick_s
-        return (
-            [self._put(self._held.lease, self._renewed(self._held.lease, now), now)] if self._held else [self._look()]
-        )
+        return [self._put(self._held.lease, self._renewed(self._held.lease), now)] if self._held else [self._look()]
 
     def _found(self, lease: t.Lease | None, now: Moment) -> list[t.Effect]:
         self._note(lease, now)
         effects: list[t.Effect] = []
-        if self._doubt and lease == self._doubt.lease and not self._withdrawn:
-            effects += self._own(self._doubt, now)
+        doubt = next((one for one in self._doubts if one.lease == lease), None)
+        if doubt and not self._withdrawn:
+            effects += self._own(doubt, now)
         elif self._held and lease != self._held.lease:
             effects += self._lose()
         if self._force:
@@ -186,19 +186,19 @@ class Leadership:
         written, self._asked = self._asked, None
         if not isinstance(written, _Written):
             return []
-        self._doubt = None
+        self._doubts = []
         self._note(written.lease, now)
         if written.lease.released:
             self._leaving = False
             return []
         if self._withdrawn:
-            return [self._put(written.lease, self._released(written.lease, now), now)]
+            return [self._put(written.lease, _free(written.lease), now)]
         return self._own(written, now) + (self._look_now() if self._force else [])
 
     def _failed(self, now: Moment) -> list[t.Effect]:
         asked = self._asked
         if isinstance(asked, _Written) and not asked.lease.released:
-            self._doubt = asked
+            self._doubts = [*(one for one in self._doubts if now.monotonic < one.end), asked]
         self._asked = None
         self._next_look = now.monotonic + self.policy.tick_s
         return []
@@ -224,7 +224,7 @@ class Leadership:
         self._leaving = True
         effects = self._lose()
         if self._asked is None:
-            effects.append(self._put(held, self._released(held, now), now))
+            effects.append(self._put(held, _free(held), now))
         return effects
 
     def _force_release(self, lease: t.Lease | None, now: Moment) -> list[t.Effect]:
@@ -233,7 +233,7 @@ class Leadership:
             return []
         if lease.holder == self._me.holder:
             self._abstain_until = now.monotonic + self.policy.length_s
-        free = self._released(lease, now)
+        free = _free(lease)
         if force.any_release:
             free = attrs.evolve(free, release=None)
         self._next_look = now.monotonic
@@ -254,7 +254,7 @@ class Leadership:
         """What to do about a lease that is there: nothing, take it, or give it back."""
         mine = lease is not None and lease.holder == self._me.holder and not lease.released
         if lease is not None and mine and self._withdrawn:
-            return [self._put(lease, self._released(lease, now), now)]
+            return [self._put(lease, _free(lease), now)]
         self._leaving = False
         if self._held or self._disabled or self._abstains(now) or self._outdated(lease):
             return []
@@ -278,7 +278,7 @@ class Leadership:
 
     def _own(self, written: _Written, now: Moment) -> list[t.Effect]:
         """The lease is ours, counted from when it was written."""
-        self._doubt = None
+        self._doubts = []
         if now.monotonic >= written.end:
             return self._lose()
         renewed = self._held is not None and _same_term(self._held.lease, written.lease)
@@ -308,7 +308,9 @@ class Leadership:
         if lease != self.seen:
             self._seen_at = now.monotonic
         self.seen = lease
-        self._top_epoch = max(self._top_epoch, lease.epoch if lease else 0)
+        if lease is not None:
+            self._top_epoch = max(self._top_epoch, lease.epoch)
+            self._serial = max(self._serial, lease.serial)
 
     @property
     def _withdrawn(self) -> bool:
@@ -331,6 +333,9 @@ class Leadership:
         self._next_look = when if self._next_look is None else min(self._next_look, when)
 
     def _put(self, expected: t.Lease | None, new: t.Lease, now: Moment) -> t.Put:
+        """Ask for a write. No two attempts are equal: a lease that is found tells which of them was carried out."""
+        self._serial += 1
+        new = attrs.evolve(new, serial=self._serial, renewed_utc=now.utc)
         self._asked = _Written(new, now.monotonic)
         return t.Put(expected, new)
 
@@ -341,20 +346,10 @@ class Leadership:
             length_s=self.policy.length_s,
             release=self._me.release,
             started_utc=now.utc,
-            renewed_utc=now.utc,
         )
 
-    def _renewed(self, lease: t.Lease, now: Moment) -> t.Lease:
-        return attrs.evolve(
-            lease,
-            renewals=lease.renewals + 1,
-            length_s=self.policy.length_s,
-            release=self._me.release,
-            renewed_utc=now.utc,
-        )
-
-    def _released(self, lease: t.Lease, now: Moment) -> t.Lease:
-        return attrs.evolve(lease, renewals=lease.renewals + 1, released=True, renewed_utc=now.utc)
+    def _renewed(self, lease: t.Lease) -> t.Lease:
+        return attrs.evolve(lease, length_s=self.policy.length_s, release=self._me.release)
 
 
 _EFFECTS: Mapping[Act, Callable[[int], t.Effect]] = {
@@ -368,3 +363,7 @@ _EFFECTS: Mapping[Act, Callable[[int], t.Effect]] = {
 def _same_term(one: t.Lease, other: t.Lease) -> bool:
     """Whether both are the same owner's under one epoch, and neither was given up."""
     return (one.holder, one.epoch, one.released) == (other.holder, other.epoch, False)
+
+
+def _free(lease: t.Lease) -> t.Lease:
+    return attrs.evolve(lease, released=True)

@@ -1,8 +1,8 @@
 """What candidates for the lease write, are told and do.
 
 ``Lease`` is the one record that all of them compare and set. Nobody reads a time in it: ``length_s`` is how long it
-holds after it was written, measured by everyone on a clock of his own. ``renewals`` counts, so that each extension is
-a change that others can see. The UTC times are for people and take no part in comparing.
+holds after it was written, measured by everyone on a clock of his own. ``serial`` differs with every attempt to
+write, so that each extension is a change that others can see. The UTC times are for people, and are not compared.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Lease:
     holder: Holder
     epoch: int = attrs.field(validator=ids.EPOCH.validate)
     length_s: float
-    renewals: int = 0
+    serial: int = 0
     release: ReleaseVersion | None = None
     released: bool = False
     started_utc: float = attrs.field(default=0.0, eq=False)

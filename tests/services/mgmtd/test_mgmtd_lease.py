@@ -72,7 +72,7 @@ def test_L01_to_L05_taking_keeping_and_losing_the_lease():
     first = desk.stored
     assert desk.tick(2, 11500) == 2
     assert (desk.stored.epoch, desk.stored.started_utc) == (first.epoch, first.started_utc)
-    assert desk.stored.renewals > first.renewals
+    assert desk.stored.serial > first.serial
     assert desk.tick(2, 13000) == 2
     assert (desk.stored.epoch, desk.stored.started_utc) == (first.epoch + 1, 13000)
 
@@ -211,7 +211,7 @@ def test_L15_a_primary_that_is_killed_is_replaced_when_its_lease_was_unchanged_f
     world.after(4.0, lambda: two.tell(t.Tick()))
     world.after(5.0, lambda: setattr(one, "alive", False))
     world.run(5.0)
-    world.stored = attrs.evolve(world.stored, renewals=1)  # extended at 5, as the last thing it did
+    world.stored = attrs.evolve(world.stored, serial=99)  # extended at 5, as the last thing it did
     world.run(73.9)
     assert not two.serves()
     world.run(74.1)
@@ -383,7 +383,7 @@ class History:
     def __init__(self, seed):
         self.rng = rng = random.Random(seed)
         self.world = World(latency=lambda: rng.choice([0.001, 0.01, rng.random() * 30]))
-        self.world.fate = lambda: rng.choices([None, "lost", "doubt"], [8, 1, 1])[0]
+        self.world.fate = lambda: rng.choices([None, "lost", "doubt", "late"], [7, 1, 1, 1])[0]
         self.runners = [self.born(number) for number in (1, 2, 3)]
         self.served = 0
 
@@ -416,7 +416,7 @@ class History:
                 self.runners[place].tell(t.Disabled(False))
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(100))
 def test_never_do_two_serve_and_epochs_only_rise(seed):
     history = History(seed)
     for _ in range(40):
