@@ -1,1 +1,1 @@
-"""mgmtd: the management daemon of a storage cluster."""
+"""The cluster management daemon: who is in the cluster, what they run with, and which replicas serve."""
