@@ -15,7 +15,7 @@ from tests.kit.imports import Package, read_package, within
 from tests.kit.rules import room, words
 from tests.kit.tracked import ROOT, text_files
 
-ROOT_MODULES = words("errors clock fsm fsutil paths background sdnotify")
+ROOT_MODULES = words("errors clock fsm fsutil paths background sdnotify btrfs")
 
 #: What the look at a dead svcmgrd's root may use of other rooms; see docs/adr/0013.
 OFFLINE_USES = (
@@ -63,7 +63,7 @@ CONFINED = {
     "tomli_w": {"svcmgr.host.definitions"},
     "tomllib": {"svcmgr.host.definitions", "svcmgr.host.offline", "svcmgr.cli.definition"},
     "importlib.metadata": {"svcmgr.svc.registry"},
-    "ctypes": {"svcmgr.proc.linux", "svcmgr.proc.filerange", "svcmgr.proc.inotify", "svcmgr.proc.mounts"},
+    "ctypes": {f"svcmgr.proc.{name}" for name in ("linux", "filerange", "inotify", "mounts", "beneath", "credentials")},
     "time": {"svcmgr.clock"},
     "datetime": {"svcmgr.clock"},
     "subprocess": {"svcmgr.proc.launch", "svcmgr.cli.launch"},
@@ -81,8 +81,10 @@ PURE = words(
     proc.spec proc.stopper proc.identity proc.tree proc.seam
     svc.spec svc.lifecycle svc.backoff svc.graph svc.events svc.status
     volume.checks volume.civil volume.free volume.info volume.options volume.snapshot
+    volume.volcompare volume.volfile volume.volgen volume.volgraph volume.volwords
     host.wire host.wire_status host.wire_volumes services.wire
-    services.snapd.wire services.snapd.retention services.snapd.schedule
+    services.snapd.wire services.snapd.retention services.snapd.schedule services.snapd.exposed
+    services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
     services.mgmtd.store.faults services.mgmtd.store.protocol services.mgmtd.store.retry services.mgmtd.store.splitting
     services.mgmtd.store.keys services.mgmtd.store.records services.mgmtd.store.census services.mgmtd.store.dump
     """,
@@ -92,7 +94,6 @@ PURE = words(
 ALMOST_PURE = frozenset({"svcmgr", "svcmgr.paths"})
 PLANNED_PURE = words(
     """
-    volume.volfile volume.volgen
     monclient.hunt monclient.subs monclient.commands monclient.monmap
     services.mgmtd.wire services.mgmtd.chains services.mgmtd.lease
     services.volumed.wire services.volumed.correlate
