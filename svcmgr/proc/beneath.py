@@ -87,17 +87,17 @@ def open_beneath(root: int, path: bytes, flags: int, *, cached: bool = False) ->
         return _open(root, path, flags, cached)
 
 
-def open_frozen(directory: str | os.PathLike[str]) -> int:
+def open_frozen(directory: str | os.PathLike[str], parent: int | None = None) -> int:
     """A descriptor of ``directory`` through which nothing below changes, not even an access time. The caller closes it.
 
     For root that is a mount of its own, read-only and without access times, which nobody else sees and which goes with
     the last descriptor (open_tree(2), mount_setattr(2), Linux 5.12). Where that cannot be had, the plain directory.
-    A symbolic link in the last place is not followed.
+    A symbolic link in the last place is not followed. ``directory`` is in the open directory ``parent``, if given.
 
     Raises:
         OSError: as open(2) does.
     """
-    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     if os.geteuid() != 0:
         return fd
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH

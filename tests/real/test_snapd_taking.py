@@ -45,6 +45,8 @@ def furnish(brick):
     os.utime(brick / "plain", ns=(111_222_333_444, 555_666_777_888))
     os.setxattr(brick / "plain", "user.colour", b"blue")
     run("setfacl", "-m", "u:9:rwx", brick / "plain")
+    (brick / "able").write_bytes(b"program")
+    run("setcap", "cap_net_raw+ep", brick / "able")
     (brick / "dir").mkdir(mode=0o700)
     (brick / "dir" / "deep").write_bytes(b"deep")
     run("setfacl", "-d", "-m", "u:9:rx", brick / "dir")

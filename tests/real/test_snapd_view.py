@@ -8,6 +8,8 @@ import os
 import signal
 import stat
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -368,3 +370,41 @@ def test_a_deep_tree_beyond_the_limit_of_one_path(view, content):
         here = inner
     assert os.listdir(here) == ["bottom"]
     os.close(here)
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that any user can reach; those of pytest are for root alone."""
+    with tempfile.TemporaryDirectory(prefix="svcmgr-view-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def fuse_for_all() -> Iterator[None]:
+    """/dev/fuse as udev makes it; a minimal host may have it for root alone."""
+    before = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+    os.chmod("/dev/fuse", 0o666)
+    yield
+    os.chmod("/dev/fuse", before)
+
+
+def test_a_view_of_a_user_is_for_that_user(public, fuse_for_all):
+    content = public / "content"
+    content.mkdir()
+    (content / "file").write_text("mine")
+    (public / "mount").mkdir()
+    os.chown(public / "mount", NOBODY, NOBODY)
+    with ViewProc(public / "mount", user=NOBODY) as view:
+        view.publish(("one", content))
+        read = ["cat", public / "mount" / "one" / "file"]
+        done = subprocess.run(read, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("mine", "")
+        with pytest.raises(PermissionError):
+            (public / "mount" / "one").stat()
+        view.kill()
+        assert mounted_at(view.mount).ours
+        with ViewProc(public / "mount", user=NOBODY) as second:
+            second.publish(("one", content))
+            assert second.end() == 0
+            assert mounted_at(view.mount) is None

@@ -24,7 +24,7 @@ from svcmgr.services.snapd.reserve import Brick, opened, opened_all
 from svcmgr.services.snapd.settings import Settings
 from svcmgr.services.snapd.space import check_space
 from svcmgr.services.snapd.treecopy import TreeCopy
-from svcmgr.services.snapd.walk import descend, foreign_below, open_dir, parts_of
+from svcmgr.services.snapd.walk import Border, descend, foreign_below, open_dir, parts_of
 from svcmgr.volume import RESERVED_DIR, Record
 
 #: What something is called while it is built beside its place.
@@ -287,10 +287,11 @@ def _check_nothing_mounted(source: Source, brick: Brick, job: Job) -> None:
     except BadInput:
         return  # not there, or no directory
     try:
-        if found := foreign_below(live, 0 if source.names else 1, job.check):
+        outside = Border.around(brick.fd).stops(live, os.fstat(live))
+        if found := source.path if outside else foreign_below(live, 0 if source.names else 1, job.check):
             raise Busy(
-                f"cannot restore {source.path or 'everything'} in place: {found} in it is another file system, mount "
-                "or subvolume; unmount it, or restore to a new place",
+                f"cannot restore {source.path or 'everything'} in place: {found} is another file system, mount or "
+                "subvolume; unmount it, or restore to a new place",
                 path=found,
             )
     finally:

@@ -16,7 +16,8 @@ from typing import NoReturn
 
 import attrs
 
-from svcmgr.proc.beneath import directory_piece, open_beneath, open_frozen, open_unmarked
+from svcmgr.proc.beneath import directory_piece, open_beneath, open_unmarked
+from svcmgr.services.snapd.roots import open_root
 from svcmgr.services.snapd.view.descriptors import Descriptors
 from svcmgr.services.snapd.view.inodes import Key, Node, key_of
 from svcmgr.services.snapd.view.shown import Root
@@ -70,7 +71,7 @@ class Content:
         def make() -> int:
             if cached:
                 fail(errno.EAGAIN)
-            return open_frozen(root.path)
+            return open_root(root.path)
 
         with self._roots.lend(root.key, make) as top:
             yield top
