@@ -61,7 +61,13 @@ CONFINED = {
     "click": {"svcmgr.cli"},
     "rich": set[str](),
     "tomli_w": {"svcmgr.host.definitions"},
-    "tomllib": {"svcmgr.host.definitions", "svcmgr.host.offline", "svcmgr.cli.definition"},
+    "tomllib": {
+        "svcmgr.host.definitions",
+        "svcmgr.host.offline",
+        "svcmgr.cli.definition",
+        "svcmgr.services.mgmtd.config.document",
+        "svcmgr.services.mgmtd.config.places",
+    },
     "importlib.metadata": {"svcmgr.svc.registry"},
     "ctypes": {f"svcmgr.proc.{name}" for name in ("linux", "filerange", "inotify", "mounts", "beneath", "credentials")},
     "time": {"svcmgr.clock"},
@@ -84,6 +90,12 @@ PURE = words(
     volume.volcompare volume.volfile volume.volgen volume.volgraph volume.volwords
     host.wire host.wire_status host.wire_volumes services.wire
     services.snapd.wire services.snapd.retention services.snapd.schedule services.snapd.exposed
+    services.mgmtd.states services.mgmtd.errors
+    services.mgmtd.config services.mgmtd.config.errors services.mgmtd.config.facts services.mgmtd.config.places
+    services.mgmtd.config.document services.mgmtd.config.kinds services.mgmtd.config.schema services.mgmtd.config.tags
+    services.mgmtd.config.template services.mgmtd.config.samples services.mgmtd.config.checking
+    services.mgmtd.config.differences services.mgmtd.config.version services.mgmtd.config.history
+    services.mgmtd.config.running services.mgmtd.config.own
     services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
     """,
     prefix="svcmgr.",
