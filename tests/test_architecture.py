@@ -92,10 +92,12 @@ PURE = words(
     services.snapd.wire services.snapd.retention services.snapd.schedule services.snapd.exposed
     services.mgmtd.states services.mgmtd.errors
     services.mgmtd.config services.mgmtd.config.errors services.mgmtd.config.facts services.mgmtd.config.places
-    services.mgmtd.config.document services.mgmtd.config.kinds services.mgmtd.config.schema services.mgmtd.config.tags
-    services.mgmtd.config.template services.mgmtd.config.samples services.mgmtd.config.checking
-    services.mgmtd.config.differences services.mgmtd.config.version services.mgmtd.config.history
-    services.mgmtd.config.running services.mgmtd.config.own
+    services.mgmtd.config.document services.mgmtd.config.kinds services.mgmtd.config.schema
+    services.mgmtd.config.tags services.mgmtd.config.template services.mgmtd.config.samples
+    services.mgmtd.config.checking services.mgmtd.config.differences services.mgmtd.config.version
+    services.mgmtd.config.history services.mgmtd.config.running services.mgmtd.config.own
+    services.mgmtd.config.stages services.mgmtd.config.rollevents services.mgmtd.config.rollmachine
+    services.mgmtd.config.rollstate services.mgmtd.config.rollout
     services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
     """,
     prefix="svcmgr.",
