@@ -145,6 +145,12 @@ def test_a_larger_share_holds_every_smaller_one_and_none_is_empty(ranks, one, ot
         assert inside[1] <= len(ranks) * large / 100 + 1
 
 
+def test_a_bound_never_falls_when_nodes_leave():
+    assert bound([5, 6], 50, before=9) == 9
+    assert bound([], 50, before=9) == 9
+    assert bound([5], 100, before=9) == TOP_BOUND
+
+
 # --- the way through ----------------------------------------------------------------------------
 
 
