@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from svcmgr.errors import BadInput
-from svcmgr.services.mgmtd.config.differences import Change, Difference, compare, split, unified
+from svcmgr.services.mgmtd.config.differences import Change, Difference, between, compare, split, unified
 from svcmgr.services.mgmtd.config.document import FAULTS_MAX, KEYS_MAX
 from svcmgr.services.mgmtd.config.errors import InvalidConfig
+from svcmgr.services.mgmtd.config.facts import Facts
 from svcmgr.services.mgmtd.config.kinds import Bool, Choice, Duration, Integer, Listing, Number, Size, Text
 from svcmgr.services.mgmtd.config.own import MGMTD
 from svcmgr.services.mgmtd.config.schema import Key, Rule, Schema
+from svcmgr.services.mgmtd.config.version import ConfigVersion, Proposal
 
 SCHEMA = Schema(
     "storage",
@@ -304,6 +306,27 @@ def test_lines_that_differ_are_shown_as_diff_shows_them():
         "--- meta 1\n+++ meta 2\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n\\ No newline at end of file\n"
     )
     assert unified("a\n", "a\n", "1", "2") == ""
+
+
+def test_two_versions_differ_by_key_on_a_node_and_by_line_for_everyone():
+    old, new = (
+        ConfigVersion.make(number, Proposal(text), 0.0)
+        for number, text in ((1, "threads = 4\n"), (2, 'threads = {{ tag "threads" "4" }}\nidle = 60\n'))
+    )
+    plain, tuned = Facts(1, "h", "storage"), Facts(2, "h", "storage", {"threads": "5"})
+    assert [(each.key, each.change) for each in between(SCHEMA, plain, old, new).keys] == [("idle", Change.ADDED)]
+    assert [each.key for each in between(SCHEMA, tuned, old, new).keys] == ["idle", "threads"]
+    lines = between(SCHEMA, plain, old, new).lines
+    assert lines.startswith("--- storage 1\n+++ storage 2\n")
+    assert "-threads = 4\n+threads" in lines
+
+
+def test_a_version_that_is_older_than_the_schema_is_compared_by_line():
+    old, new = (ConfigVersion.make(n, Proposal(text), 0.0) for n, text in ((1, "gone = 1\n"), (2, "fast = true\n")))
+    found = between(SCHEMA, Facts(1, "h", "storage"), old, new)
+    assert found.keys == ()
+    assert "gone" in found.unread
+    assert "-gone = 1\n+fast = true\n" in found.lines
 
 
 def test_the_worst_texts_are_compared_soon():
