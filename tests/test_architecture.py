@@ -96,6 +96,8 @@ PURE = words(
     services.mgmtd.config.template services.mgmtd.config.samples services.mgmtd.config.checking
     services.mgmtd.config.differences services.mgmtd.config.version services.mgmtd.config.history
     services.mgmtd.config.running services.mgmtd.config.own
+    services.mgmtd.config.stages services.mgmtd.config.rollevents services.mgmtd.config.rollmachine
+    services.mgmtd.config.rollstate services.mgmtd.config.rollout
     services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
     services.mgmtd.wire
     services.mgmtd.ids services.mgmtd.states services.mgmtd.errors services.mgmtd.targets services.mgmtd.chain
