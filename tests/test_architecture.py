@@ -99,7 +99,9 @@ PURE = words(
     services.mgmtd.config.stages services.mgmtd.config.rollevents services.mgmtd.config.rollmachine
     services.mgmtd.config.rollstate services.mgmtd.config.rollout
     services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
-    services.mgmtd.wire
+    services.mgmtd.wire services.mgmtd.wire.base services.mgmtd.wire.nodes services.mgmtd.wire.heartbeats
+    services.mgmtd.wire.chains services.mgmtd.wire.routing services.mgmtd.wire.configs services.mgmtd.wire.clients
+    services.mgmtd.wire.itself
     services.mgmtd.ids services.mgmtd.states services.mgmtd.errors services.mgmtd.targets services.mgmtd.chain
     services.mgmtd.chains services.mgmtd.reorder services.mgmtd.explain services.mgmtd.members services.mgmtd.tables
     services.mgmtd.tags services.mgmtd.release services.mgmtd.nodes services.mgmtd.membership services.mgmtd.selectors

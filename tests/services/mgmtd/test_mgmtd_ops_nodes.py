@@ -162,6 +162,15 @@ async def test_two_processes_with_one_id():
 
 
 @virtual
+async def test_a_process_that_names_its_predecessor_is_taken_at_once():
+    async with serving() as one:
+        await one.register(2)
+        await one.beat(2)
+        await one.beat(2, version=1, app={"incarnation": "next"}, replaces="p2")
+        assert (await one.node(2)).app.incarnation == "next"
+
+
+@virtual
 async def test_a_heartbeat_is_taken_whole_or_not_at_all():
     async with serving() as one:
         await one.register(2)

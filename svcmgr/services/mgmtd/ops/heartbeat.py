@@ -84,6 +84,7 @@ def _taken(
         config_version=request.config_version,
         config_status=from_word(ConfigStatus, request.config_status),
         targets=said.reports,
+        replaces=request.replaces,
     )
     known = None
     if old is not None:
