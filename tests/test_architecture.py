@@ -96,8 +96,10 @@ PURE = words(
     services.mgmtd.config.template services.mgmtd.config.samples services.mgmtd.config.checking
     services.mgmtd.config.differences services.mgmtd.config.version services.mgmtd.config.history
     services.mgmtd.config.running services.mgmtd.config.own
+    services.mgmtd.config.stages services.mgmtd.config.rollevents services.mgmtd.config.rollmachine
+    services.mgmtd.config.rollstate services.mgmtd.config.rollout
     services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
-    services.mgmtd.simnode services.mgmtd.wire.common services.mgmtd.wire.nodes services.mgmtd.wire.heartbeats
+    services.mgmtd.simnode services.mgmtd.wire.base services.mgmtd.wire.nodes services.mgmtd.wire.heartbeats
     services.mgmtd.wire.chains services.mgmtd.wire.routing services.mgmtd.wire.configs services.mgmtd.wire.clients
     services.mgmtd.wire.itself
     services.mgmtd.ids services.mgmtd.states services.mgmtd.errors services.mgmtd.targets services.mgmtd.chain

@@ -12,7 +12,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from svcmgr.services.mgmtd.store import (
     Patience,
     Put,
     SqliteStore,
+    StoreClosed,
     StoreCorrupt,
     StoreFull,
     StoreLocked,
@@ -32,8 +35,10 @@ from svcmgr.services.mgmtd.store import (
     sqlitefile,
     transact,
 )
+from svcmgr.services.mgmtd.store.sqlitewriter import Writer
 from tests.kit.clusterdata import one_of_each, store_all
 from tests.kit.conformance_store import content
+from tests.kit.vloop import until
 
 WRITER = """
 import asyncio, sys
@@ -284,6 +289,73 @@ def test_while_a_writer_waits_the_loop_goes_on(tmp_path, monkeypatch):
     assert asyncio.run(body()) > 50
 
 
+async def open_and_close(path: Path) -> None:
+    store = await SqliteStore.open(path)
+    await store.aclose()
+
+
+def test_closing_waits_for_all_that_wait(tmp_path):
+    """The writer is held up until the commits and the end wait together behind it."""
+    path = tmp_path / "store.db"
+    write(path)
+
+    def closed(writer: Writer, results: list[Future[int]]) -> bool:
+        try:
+            results.append(writer.submit(Batch((Put(b"%d" % len(results), b"v"),))))
+        except StoreClosed:
+            return True
+        return False
+
+    async def body() -> list[Future[int]]:
+        results: list[Future[int]] = []
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            writer = Writer(sqlitefile.connect(path), path)
+            assert not closed(writer, results)
+            await until(results[0].running)
+            assert not [closed(writer, results) for _ in range(5)][-1]
+            ending = asyncio.ensure_future(asyncio.to_thread(writer.close))
+            await until(lambda: closed(writer, results))
+            other.execute("ROLLBACK")
+        async with asyncio.timeout(20):
+            await ending
+        return results
+
+    results = asyncio.run(body())
+    assert len({result.result(0) for result in results}) == len(results) >= 5
+    assert len(look(path)) == len(results)
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("store-")]
+
+
+def test_an_opening_that_is_cancelled_leaves_nothing_open(tmp_path):
+    path = tmp_path / "store.db"
+    write(path, *(Put(b"%d" % n, b"x" * 1000) for n in range(2000)))
+
+    async def body() -> int:
+        cancelled = 0
+        for turns in range(4):
+            opening = asyncio.ensure_future(SqliteStore.open(path))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            opening.cancel()
+            (result,) = await asyncio.gather(opening, return_exceptions=True)
+            if isinstance(result, SqliteStore):
+                await result.aclose()
+            else:
+                assert isinstance(result, asyncio.CancelledError)
+                cancelled += 1
+        return cancelled
+
+    assert asyncio.run(body()) >= 2
+    links = (os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd"))
+    assert [link for link in links if link.startswith(str(path))] == []
+
+
+def without_page(data: bytes, page: int) -> bytes:
+    """``data`` with one page of 4096 bytes lost; they count from 0."""
+    return data[: page * 4096] + b"\0" * 4096 + data[(page + 1) * 4096 :]
+
+
 def damaged(path: Path, damage: Callable[[bytes], bytes]) -> None:
     async def body() -> None:
         store = await SqliteStore.open(path)
@@ -299,7 +371,7 @@ def damaged(path: Path, damage: Callable[[bytes], bytes]) -> None:
 @pytest.mark.parametrize("damage", [
     lambda data: b"", lambda data: b"garbage", lambda data: random.Random(1).randbytes(len(data)),
     lambda data: data[:50], lambda data: data[: len(data) // 2], lambda data: data[:-4096],
-    lambda data: data[:8192] + b"\0" * 4096 + data[12288:], lambda data: data[:100] + b"\xff" * 200 + data[300:],
+    lambda data: without_page(data, len(data) // 8192), lambda data: data[:100] + b"\xff" * 200 + data[300:],
     lambda data: b"SQLite format 3\0" + b"\0" * (len(data) - 16),
 ], ids=["empty", "garbage", "noise", "header", "half", "short", "zeroed page", "root page", "only magic"])  # fmt: skip
 def test_damage_is_found_at_the_opening_and_left_as_it_is(tmp_path, damage):
@@ -307,7 +379,7 @@ def test_damage_is_found_at_the_opening_and_left_as_it_is(tmp_path, damage):
     damaged(path, damage)
     before = path.read_bytes()
     with pytest.raises(StoreCorrupt):
-        look(path)
+        asyncio.run(open_and_close(path))
     assert path.read_bytes() == before
 
 

@@ -100,6 +100,14 @@ class Cluster:
         self.urgent = False
         self.history.advance(version)
 
+    def touch_young(self, target_ids: Iterable[int]) -> None:
+        """These were heard, which may be what their chains wait for though nothing of them changed."""
+        if self.births:
+            for target_id in target_ids:
+                chain_id = self.chain_of.get(target_id)
+                if chain_id in self.births:
+                    self.touched[chain_id] = None
+
     def begin(self) -> None:
         """What is there now is what the present version says: nothing is remembered of how it came to be."""
         self.urgent = False

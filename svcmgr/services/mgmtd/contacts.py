@@ -9,8 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import attrs
+
 from svcmgr.services.mgmtd.moment import Moment
-from svcmgr.services.mgmtd.wire import AppInfo
+from svcmgr.services.mgmtd.nodes import AppFacts
+from svcmgr.services.mgmtd.targets import LocalTarget
+from svcmgr.services.mgmtd.wire import AppInfo, LocalTargetInfo
+
+
+@attrs.frozen
+class Said:
+    """What a node said, as it came and as it was understood."""
+
+    app: AppInfo
+    facts: AppFacts
+    targets: list[LocalTargetInfo]
+    reports: tuple[LocalTarget, ...]
 
 
 class Contacts:
@@ -19,23 +33,24 @@ class Contacts:
     def __init__(self, began: Moment) -> None:
         self._began = began.monotonic
         self._nodes: dict[int, float] = {}
-        self._targets: dict[int, float] = {}
+        #: When targets were heard, monotonic seconds; those that never were are not in it.
+        self.targets: dict[int, float] = {}
         #: When a node was heard, UTC seconds.
         self.utc: dict[int, float] = {}
         #: Version of the last heartbeat, and the process that sent it.
         self.beats: dict[int, int] = {}
         self.incarnations: dict[int, str] = {}
-        #: What it said of itself last, as it said it: most heartbeats say the same.
-        self.said: dict[int, AppInfo] = {}
+        #: What nodes said last: most heartbeats say the same.
+        self.said: dict[int, Said] = {}
 
-    def hear_node(self, app: AppInfo, beat: int, now: Moment) -> None:
+    def hear_node(self, said: Said, beat: int, now: Moment) -> None:
         """A heartbeat was accepted."""
-        node_id = app.node
+        node_id = said.app.node
         self._nodes[node_id] = now.monotonic
         self.utc[node_id] = now.utc
         self.beats[node_id] = beat
-        self.incarnations[node_id] = app.incarnation
-        self.said[node_id] = app
+        self.incarnations[node_id] = said.app.incarnation
+        self.said[node_id] = said
 
     def touch_node(self, node_id: int, now: Moment) -> None:
         """Count its silence from now, though it said nothing."""
@@ -45,19 +60,15 @@ class Contacts:
         """Their node told of them."""
         at = now.monotonic
         for target_id in target_ids:
-            self._targets[target_id] = at
+            self.targets[target_id] = at
 
     def node_silence(self, node_id: int, now: Moment) -> float:
         """Seconds."""
         return now.monotonic - self._nodes.get(node_id, self._began)
 
-    def target_silence(self, target_id: int, now: Moment) -> float:
-        """Seconds."""
-        return now.monotonic - self._targets.get(target_id, self._began)
-
     def heard_target(self, target_id: int) -> bool:
         """Whether any node told of it, to this primary."""
-        return target_id in self._targets
+        return target_id in self.targets
 
     def forget_process(self, node_id: int) -> None:
         """Another process may speak for this node now."""
@@ -71,4 +82,4 @@ class Contacts:
         self.utc.pop(node_id, None)
 
     def forget_target(self, target_id: int) -> None:
-        self._targets.pop(target_id, None)
+        self.targets.pop(target_id, None)

@@ -25,6 +25,7 @@ from svcmgr.services.mgmtd.release import parse_release
 from svcmgr.services.mgmtd.states import NodeStatus
 from svcmgr.services.mgmtd.store import keys, records
 from svcmgr.services.mgmtd.store.faults import StoreConflict, StoreCorrupt
+from svcmgr.services.mgmtd.store.protocol import Entry
 
 
 class Throne(Protocol):
@@ -164,13 +165,33 @@ class Leasing:
         async with self._ledger.store.snapshot() as snapshot:
             entry = await snapshot.get(keys.LEASE)
             mine = await snapshot.get(keys.node(self._me.node_id))
-        lease, owner = _decoded(entry.key, entry.value) if entry else (None, None)
+        lease, owner = self._understood(entry, snapshot.revision)
         self._note(lease, entry.revision if entry else 0, owner)
         disabled = mine is not None and _is_disabled(mine.key, mine.value)
         self.tell(t.Disabled(disabled))
         if lease is not None and lease.epoch == self.lead.epoch and not lease.released and self._is_mine(lease):
             self._ledger.adopt_lease(self._read.revision)
         return lease
+
+    def _understood(self, entry: Entry | None, revision: int) -> tuple[t.Lease | None, records.Node | None]:
+        """The lease in this entry. One that is lost or damaged is taken for released, under an epoch above all others.
+
+        Every taking of the lease was a commit, so no epoch was ever above the store's revision.
+        """
+        if entry is not None:
+            try:
+                return _decoded(entry.key, entry.value)
+            except StoreCorrupt as error:
+                self._throne.trouble("use the lease", error)
+        if revision == 0:
+            return None, None
+        lost = t.Lease(
+            holder=t.Holder(self._me.node_id, "lost"),
+            epoch=revision,
+            length_s=self.lead.policy.length_s,
+            released=True,
+        )
+        return lost, None
 
     def _is_mine(self, lease: t.Lease) -> bool:
         return self.lead.seen is not None and self.lead.seen.holder == lease.holder

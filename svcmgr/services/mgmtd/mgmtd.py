@@ -78,6 +78,7 @@ class Mgmtd:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Hold the lease if it can be had, and work. In the end it is given back."""
+        failure: Exception | None = None
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self.leasing.run(), name="lease"),
@@ -85,10 +86,14 @@ class Mgmtd:
             ]
             try:
                 yield
+            except Exception as error:  # the caller's own, which is to leave here as it came
+                failure = error
             finally:
                 for task in tasks:
                     task.cancel()
                 await self.leasing.aclose()
+        if failure is not None:
+            raise failure
 
     async def await_primary(self, within_s: float) -> bool:
         """Wait until this one serves as primary; False when it does not within ``within_s`` seconds."""

@@ -12,48 +12,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import attrs
-
-from svcmgr.services.mgmtd import reorder, sessions
+from svcmgr.services.mgmtd import heartbeats, reorder, reports, sessions
 from svcmgr.services.mgmtd.chain import Chain, Targets, count, differs, never_served
 from svcmgr.services.mgmtd.chains import judge, open_chain
 from svcmgr.services.mgmtd.changes import Change, Kind
 from svcmgr.services.mgmtd.cluster import Cluster
 from svcmgr.services.mgmtd.explain import explain
+from svcmgr.services.mgmtd.heartbeats import Contact, Policy
 from svcmgr.services.mgmtd.moment import Moment
 from svcmgr.services.mgmtd.settings import Settings
-from svcmgr.services.mgmtd.states import LocalState, NodeStatus, PublicState
-
-#: Statuses of nodes that are expected to be heard.
-_EXPECTED = (NodeStatus.HEARTBEAT_CONNECTED, NodeStatus.HEARTBEAT_CONNECTING)
+from svcmgr.services.mgmtd.states import PublicState
 
 
 def silent_nodes(cluster: Cluster, settings: Settings, now: Moment) -> list[Change]:
     """Nodes that were not heard for longer than the interval."""
     limit = settings.heartbeat_fail_interval
+    contacts = (
+        Contact(node, now.monotonic - cluster.contacts.node_silence(node.node_id, now))
+        for node in cluster.nodes.values()
+    )
     return [
         Change(
             Kind.NODE,
-            node.node_id,
-            node,
-            attrs.evolve(node, status=NodeStatus.HEARTBEAT_FAILED),
-            f"{node.status.name} -> HEARTBEAT_FAILED: silent for more than {limit:g} s",
+            failed.node_id,
+            cluster.nodes[failed.node_id],
+            failed,
+            f"{cluster.nodes[failed.node_id].status.name} -> HEARTBEAT_FAILED: silent for more than {limit:g} s",
         )
-        for node in cluster.nodes.values()
-        if node.status in _EXPECTED and cluster.contacts.node_silence(node.node_id, now) > limit
+        for failed in heartbeats.silent_nodes(contacts, Policy(fail_s=limit), now)
     ]
 
 
 def silent_targets(cluster: Cluster, ids: Iterable[int], settings: Settings, now: Moment) -> list[Change]:
     """Of these targets, those that live and of which nothing was heard for longer than the interval."""
-    limit = settings.heartbeat_fail_interval
-    silent = []
-    for id in ids:
-        info = cluster.targets.get(id)
-        alive = info is not None and info.local is not LocalState.OFFLINE
-        if info is not None and alive and cluster.contacts.target_silence(id, now) > limit:
-            silent.append(Change(Kind.TARGET, id, info, attrs.evolve(info, local=LocalState.OFFLINE)))
-    return silent
+    known = (cluster.targets[id] for id in ids if id in cluster.targets)
+    silent = reports.silent_targets(known, cluster.contacts.targets, settings.heartbeat_fail_interval, now.monotonic)
+    return [Change(Kind.TARGET, info.target_id, cluster.targets[info.target_id], info) for info in silent]
 
 
 def grown_up(cluster: Cluster, settings: Settings, now: Moment) -> list[Change]:

@@ -4,6 +4,9 @@ Theory of operation. A text without tags is read once. One with tags is rendered
 samples that reach its branches, so that a node that is tagged later meets no surprise; equal renderings are read once.
 A sample that lacks a tag which the template demands proves nothing and is passed over. A node that lacks it is a fault.
 At least one rendering must have been read: nothing is accepted unseen.
+
+A text that puts in something of which every node has its own is read for each of them, which takes about a millisecond
+a node; with thousands of nodes that is work for a thread.
 """
 
 from __future__ import annotations

@@ -12,8 +12,12 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
+from svcmgr.services.mgmtd.config.errors import InvalidConfig
+from svcmgr.services.mgmtd.config.facts import Facts
 from svcmgr.services.mgmtd.config.kinds import Value
 from svcmgr.services.mgmtd.config.schema import Schema
+from svcmgr.services.mgmtd.config.template import cut
+from svcmgr.services.mgmtd.config.version import ConfigVersion
 
 
 class Change(enum.Enum):
@@ -61,6 +65,26 @@ def split(schema: Schema, differences: Iterable[Difference]) -> Split:
         key = schema.key(each.key)
         (hot if key and key.hot else cold).append(each)
     return Split(tuple(hot), tuple(cold))
+
+
+@attrs.frozen
+class Between:
+    """What differs between two versions: by key as written, and by line; ``unread`` says why there are no keys."""
+
+    keys: tuple[Difference, ...]
+    lines: str
+    unread: str = ""
+
+
+def between(schema: Schema, facts: Facts, old: ConfigVersion, new: ConfigVersion) -> Between:
+    """How two versions differ on a node. One that is older than the schema may be compared by line alone."""
+    name = schema.node_type
+    lines = unified(old.content, new.content, f"{name} {old.version}", f"{name} {new.version}")
+    try:
+        before, after = (schema.read(cut(each.content).render(facts)).written for each in (old, new))
+    except InvalidConfig as error:
+        return Between((), lines, error.message)
+    return Between(compare(before, after), lines)
 
 
 def unified(old: str, new: str, old_name: str, new_name: str) -> str:

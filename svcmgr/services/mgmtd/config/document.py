@@ -19,8 +19,9 @@ from svcmgr.services.mgmtd.config.places import Place, places
 #: Largest text, bytes of UTF-8: a version with its description fits into one value of etcd, which takes 1.5 MiB with
 #: all that is sent with it (etcd-io/etcd, server/embed/config.go, DefaultMaxRequestBytes).
 CONTENT_MAX = 256 * 1024
-LINES_MAX = 5_000
-KEYS_MAX = 5_000
+#: The time to compare two texts line by line grows with the square of these; so many take a fifth of a second.
+LINES_MAX = 2_000
+KEYS_MAX = 2_000
 #: Parts of a dotted key. tomllib's time grows with the cube of their number (python/cpython, Lib/tomllib/_parser.py,
 #: key_value_rule), so longer ones are refused before it sees them; also inside of strings, where nobody has them.
 PARTS_MAX = 40
@@ -28,6 +29,8 @@ PARTS_MAX = 40
 FAULTS_MAX = 20
 
 _LONG_KEY = re.compile(r"""(?:\.[ \t]*(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')[ \t]*)""" + f"{{{PARTS_MAX}}}")
+#: Digits that int() refuses (docs.python.org, sys.set_int_max_str_digits), which tomllib passes on without a place.
+_HUGE = re.compile(r"[0-9_]{4300,}")
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 _WHERE = re.compile(r" *\(at (?:line (\d+), column (\d+)|end of document)\)\Z")
@@ -100,16 +103,15 @@ def read(text: str) -> Document:
 
 def _syntax(text: str, message: str) -> Fault:
     """The fault that tomllib found, with the key that stands on that line."""
-    found = _WHERE.search(message)
-    reason = message[: found.start()] if found else message
-    reason = f"{reason[:1].lower()}{reason[1:200]}"
-    if not found:
-        return Fault(reason)
     lines = text.split("\n")
-    line = int(found[1]) if found[1] else len(lines)
-    column = int(found[2]) if found[2] else len(lines[-1]) + 1
-    before, equals, _ = lines[line - 1].partition("=") if line <= len(lines) else ("", "", "")
-    return Fault(reason, before.strip()[:100] if equals else "", line, column)
+    line, column = 0, 0
+    if found := _WHERE.search(message):
+        message = message[: found.start()]
+        line, column = (int(found[1]), int(found[2])) if found[1] else (len(lines), len(lines[-1]) + 1)
+    elif found := _HUGE.search(text):
+        line, column = text.count("\n", 0, found.start()) + 1, found.start() - text.rfind("\n", 0, found.start())
+    before, equals, _ = lines[line - 1].partition("=") if 0 < line <= len(lines) else ("", "", "")
+    return Fault(f"{message[:1].lower()}{message[1:200]}", before.strip()[:100] if equals else "", line, column)
 
 
 def dotted(path: Iterable[str]) -> str:

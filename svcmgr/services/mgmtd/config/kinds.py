@@ -22,7 +22,7 @@ LIST_MAX = 1000
 
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?) *(us|ms|s|min|m|h|d)\Z", re.ASCII)
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"(\d{1,15}) *(B|KiB|MiB|GiB|TiB)\Z", re.ASCII)
+_SIZE = re.compile(r"(\d{1,19}) *(B|KiB|MiB|GiB|TiB)\Z", re.ASCII)
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -198,7 +198,7 @@ class Size:
         return _between(int(_of(int, raw)), self.least, self.most)
 
     def show(self, value: Value) -> str:
-        size = int(_finite(value))
+        size = int(_of(int, value))
         fitting = (name for name in ("TiB", "GiB", "MiB", "KiB") if size and size % _BYTES[name] == 0)
         name = next(fitting, "B")
         return quoted(f"{size // _BYTES[name]}{name}")

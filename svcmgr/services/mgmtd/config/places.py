@@ -85,7 +85,7 @@ def _mark(scan: _Scan, mark: str, path: Path) -> Path:
         if not scan.in_value and (not scan.open or scan.open[-1][0] == "header"):
             scan.open.append(("header", ()))
         else:
-            scan.open.append((mark, path))
+            scan.open.append((mark, scan.base if scan.open and scan.open[-1][0] == "[" else path))
             scan.in_value = mark == "["
             scan.forget()
     elif mark in "]}":

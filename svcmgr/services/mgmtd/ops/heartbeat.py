@@ -1,43 +1,28 @@
 """Heartbeats: who lives, with what, and what its targets are.
 
-Theory of operation. A heartbeat is taken whole or refused whole, and most of them say what the last one said. So
-everything is compared before anything is made: an unchanged one costs a few dictionary look-ups for each target,
-touches neither lock nor store, and moves only the times of contact.
-
-Two processes may claim one node id. The one that was heard lately is believed; the other is refused until the first has
-been silent for twice the interval of heartbeats, or said goodbye. So a process that died hard is replaced soon, and a
-second one started by mistake never displaces one that works.
-
-Of a target that is in a chain, a report made under an older version of the chain is ignored: its node does not know yet
-what it is told to be. Version 0 is "I do not know", which storage nodes send of targets that are offline, and is always
-believed. Targets in no chain are orphans of the node. Order of checks and rules: deepseek-ai/3FS:
-src/mgmtd/ops/HeartbeatOperation.cc, src/mgmtd/service/RoutingInfo.cc; incarnations are ours.
+Theory of operation. The rules are in :mod:`heartbeats` and :mod:`reports`. Here is what makes them cheap: most
+heartbeats say what the last one said, so what was made of that one is kept beside the contact, and a new one is first
+compared in the form of the wire. One that says nothing new touches neither lock nor store, and moves only the times of
+contact.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import attrs
 
-from svcmgr.services.mgmtd import infos, wire
+from svcmgr.services.mgmtd import heartbeats, infos, wire
 from svcmgr.services.mgmtd.changes import Cause, Change, Kind, Origin
-from svcmgr.services.mgmtd.errors import HeartbeatFail, HeartbeatVersionStale
-from svcmgr.services.mgmtd.nodes import AppFacts, Node
+from svcmgr.services.mgmtd.contacts import Said
+from svcmgr.services.mgmtd.errors import HeartbeatFail
+from svcmgr.services.mgmtd.nodes import Node
 from svcmgr.services.mgmtd.ops import configs
 from svcmgr.services.mgmtd.ops.base import Caller, Decision, Given, Mutation, Scope
 from svcmgr.services.mgmtd.ops.nodes import changed
-from svcmgr.services.mgmtd.states import ConfigStatus, LocalState, NodeStatus, NodeType, from_word
-from svcmgr.services.mgmtd.targets import LocalTarget, TargetInfo
-
-#: Targets in one heartbeat.
-REPORTS_MAX = 4096
-#: A process that was heard within so many intervals is alive.
-ALIVE_INTERVALS = 2
-
-_LOCAL = {state.name: state for state in LocalState if state is not LocalState.INVALID}
-_HEARD = (NodeStatus.HEARTBEAT_CONNECTED, NodeStatus.PRIMARY_MGMTD)
+from svcmgr.services.mgmtd.reports import Known, apply_report
+from svcmgr.services.mgmtd.states import ConfigStatus, NodeType, from_word
+from svcmgr.services.mgmtd.targets import LocalTarget
 
 
 class Heartbeat(Mutation):
@@ -49,143 +34,89 @@ class Heartbeat(Mutation):
     def origin(self, request: wire.HeartbeatRequest, caller: Caller) -> Origin:
         return Origin(Cause.HEARTBEAT, f"node {request.app.node}")
 
+    def check(self, request: wire.HeartbeatRequest) -> None:
+        if len(request.targets) > heartbeats.TARGETS_MAX:  # before anything is made of them
+            raise HeartbeatFail(
+                f"cannot take the heartbeat of node {request.app.node}: it has {len(request.targets)} targets, the "
+                f"limit is {heartbeats.TARGETS_MAX}"
+            )
+
     def decide(self, given: Given, request: wire.HeartbeatRequest) -> Decision:
-        _check_time(given, request)
+        cluster, now = given.cluster, given.now
         type_ = from_word(NodeType, request.type)
-        config = configs.offer(given.cluster, type_, request.config_version)
-        old = given.cluster.nodes.get(request.app.node)
-        _check_node(given, request, old, type_)
-        _check_reports(request)
-        changes = list(changed(old, _heard(given, request, old, type_)))
-        heard: list[int] = []
-        if type_ is NodeType.STORAGE:
-            changes += _targets(given, request, heard)
-        contacts, now = given.cluster.contacts, given.now
+        said = _said(given, request)
+        old = cluster.nodes.get(request.app.node)
+        taken = _taken(given, request, said, old, type_)
+        changes = list(changed(old, _unless_same(old, taken.contact.node)))
+        heard = _report(given, said.reports, request.app.node, changes)
 
         def note() -> None:
-            contacts.hear_node(request.app, request.version, now)
-            contacts.hear_targets(heard, now)
+            cluster.contacts.hear_node(said, request.version, now)
+            cluster.contacts.hear_targets(heard, now)
+            cluster.touch_young(heard)
 
+        config = configs.offer(cluster, type_, request.config_version) if taken.send_config else None
         reply = wire.HeartbeatReply(config, given.settings.send_heartbeat_interval)
         return Decision(tuple(changes), reply, note)
 
 
-def _check_time(given: Given, request: wire.HeartbeatRequest) -> None:
-    node, window = request.app.node, given.settings.heartbeat_timestamp_valid_window
-    if node in (0, given.me):
-        raise HeartbeatFail(f"cannot accept a heartbeat of node {node}: that is no other node's id")
-    off = request.timestamp - given.now.utc
-    if not math.isfinite(off) or (window and abs(off) > window):
-        raise HeartbeatFail(
-            f"cannot accept a heartbeat of node {node}: its clock is off by {off:.1f} s, the limit is {window:g} s; "
-            "set its clock",
-            off_s=off if math.isfinite(off) else 0.0,
-        )
+def _said(given: Given, request: wire.HeartbeatRequest) -> Said:
+    """What the node says, made anew only where it differs from the last time. Raises BadInput."""
+    last = given.cluster.contacts.said.get(request.app.node)
+    if last is None:
+        return Said(request.app, infos.facts(request.app), request.targets, infos.reports(request.targets))
+    facts = last.facts if last.app == request.app else infos.facts(request.app)
+    reports = last.reports if last.targets == request.targets else infos.reports(request.targets)
+    return Said(request.app, facts, request.targets, reports)
 
 
-def _check_node(given: Given, request: wire.HeartbeatRequest, node: Node | None, type_: NodeType) -> None:
-    name = f"cannot accept a heartbeat of node {request.app.node}"
-    if node is None:
-        if not given.settings.allow_heartbeat_from_unregistered:
-            raise HeartbeatFail(f"{name}: it is not registered; register it first")
-        return
-    if node.type is not type_:
-        raise HeartbeatFail(f"{name}: it is registered as {node.type.name}, not as {type_.name}")
-    if node.status is NodeStatus.DISABLED:
-        raise HeartbeatFail(f"{name}: it is disabled; enable it first")
-    contacts = given.cluster.contacts
-    alive = contacts.incarnations.get(node.node_id)
-    if alive is not None and alive != request.app.incarnation:
-        silence = contacts.node_silence(node.node_id, given.now)
-        if silence <= ALIVE_INTERVALS * given.settings.send_heartbeat_interval:
-            raise HeartbeatFail(
-                f"{name}: another process of this id was heard {silence:.0f} s ago; end one of the two",
-                incarnation=alive,
-            )
-        return
-    last = contacts.beats.get(node.node_id, 0)
-    if request.version <= last:
-        raise HeartbeatVersionStale(f"{name}: its version {request.version} is not above {last}", version=last)
-
-
-def _check_reports(request: wire.HeartbeatRequest) -> None:
-    reports = request.targets
-    if not reports:
-        return
-    name = f"cannot accept a heartbeat of node {request.app.node}"
-    if len(reports) > REPORTS_MAX:
-        raise HeartbeatFail(f"{name}: it tells of {len(reports)} targets, the limit is {REPORTS_MAX}")
-    if len({report.target for report in reports}) != len(reports):
-        raise HeartbeatFail(f"{name}: it tells of a target twice")
-    for report in reports:
-        if report.state not in _LOCAL:
-            raise HeartbeatFail(f"{name}: target {report.target} is {report.state[:40]!r}; give {', '.join(_LOCAL)}")
-
-
-def _heard(given: Given, request: wire.HeartbeatRequest, old: Node | None, type_: NodeType) -> Node:
-    """The node after it was heard; ``old`` itself if nothing is new."""
-    config_status = from_word(ConfigStatus, request.config_status)
-    if (
-        old is not None
-        and given.cluster.contacts.said.get(old.node_id) == request.app
-        and old.status in _HEARD
-        and (old.config_version, old.config_status) == (request.config_version, config_status)
-    ):
-        return old
-    app: AppFacts = infos.facts(request.app)
-    base = old or Node(app=app, type=type_)
-    return attrs.evolve(
-        base,
-        app=app,
-        status=NodeStatus.HEARTBEAT_CONNECTED,
+def _taken(
+    given: Given, request: wire.HeartbeatRequest, said: Said, old: Node | None, type_: NodeType
+) -> heartbeats.Taken:
+    """What the rules make of it; they refuse what cannot be taken. The cluster's id was checked before."""
+    cluster, settings, node_id = given.cluster, given.settings, request.app.node
+    beat = heartbeats.Heartbeat(
+        cluster_id="",
+        app=said.facts,
+        type=type_,
+        timestamp=request.timestamp,
+        version=request.version,
         config_version=request.config_version,
-        config_status=config_status,
+        config_status=from_word(ConfigStatus, request.config_status),
+        targets=said.reports,
+        replaces=request.replaces,
     )
-
-
-def _targets(given: Given, request: wire.HeartbeatRequest, heard: list[int]) -> list[Change]:
-    """What the reports change; ids of believed ones go to ``heard``."""
-    cluster, node_id = given.cluster, request.app.node
-    ignore_stale = given.settings.heartbeat_ignore_stale_targets
-    changes: list[Change] = []
-    orphans: list[wire.LocalTargetInfo] = []
-    for report in request.targets:
-        info = cluster.targets.get(report.target)
-        if info is None:
-            orphans.append(report)
-            continue
-        seen = report.chain_version
-        if ignore_stale and seen and seen < cluster.chains[info.chain_id].version:
-            continue
-        heard.append(report.target)
-        if (change := _reported(info, report, node_id)) is not None:
-            changes.append(change)
-    left = infos.reports(orphans)
-    if left != cluster.orphans.get(node_id, ()):
-        changes.append(_orphaned(cluster.orphans.get(node_id), left, node_id))
-    return changes
-
-
-def _reported(info: TargetInfo, report: wire.LocalTargetInfo, node_id: int) -> Change | None:
-    local = _LOCAL[report.state]
-    if (
-        info.local is local
-        and info.node_id == node_id
-        and info.used_bytes == report.used
-        and info.disk_index == report.disk
-        and info.low_space == report.low_space
-    ):
-        return None
-    new = attrs.evolve(
-        info,
-        local=local,
-        node_id=node_id,
-        disk_index=report.disk,
-        used_bytes=report.used,
-        low_space=report.low_space,
+    known = None
+    if old is not None:
+        heard = given.now.monotonic - cluster.contacts.node_silence(node_id, given.now)
+        known = heartbeats.Contact(old, heard, cluster.contacts.beats.get(node_id, 0))
+    server = heartbeats.Server("", given.me, {type_: cluster.configs[type_].newest.version})
+    policy = heartbeats.Policy(
+        valid_window_s=settings.heartbeat_timestamp_valid_window,
+        allow_unregistered=settings.allow_heartbeat_from_unregistered,
+        fail_s=settings.heartbeat_fail_interval,
     )
-    return Change(Kind.TARGET, info.target_id, info, new)
+    return heartbeats.take(beat, known, server, policy, given.now)
 
 
-def _orphaned(old: Any, left: tuple[LocalTarget, ...], node_id: int) -> Change:
-    return Change(Kind.ORPHANS, node_id, old, left or None)
+def _unless_same(old: Node | None, new: Node) -> Node:
+    """``old`` itself where only the time of the last heartbeat differs, which is kept with the contacts."""
+    if old is None:
+        return new
+    kept = attrs.evolve(new, last_heartbeat=old.last_heartbeat)
+    return old if kept == old else kept
+
+
+def _report(given: Given, reports: tuple[LocalTarget, ...], node_id: int, changes: list[Change]) -> tuple[int, ...]:
+    """Add what the reports change; the ids of targets that were heard."""
+    cluster = given.cluster
+    chains = cluster.chains
+    known = Known(cluster.targets, lambda chain_id: chains[chain_id].version)
+    reported = apply_report(node_id, reports, known, ignore_stale=given.settings.heartbeat_ignore_stale_targets)
+    for info in reported.changed:
+        changes.append(Change(Kind.TARGET, info.target_id, cluster.targets[info.target_id], info))
+    left: Any = tuple(orphan.report for orphan in reported.orphans) or None
+    had = cluster.orphans.get(node_id)
+    if left != (had or None):
+        changes.append(Change(Kind.ORPHANS, node_id, had, left))
+    return reported.heard

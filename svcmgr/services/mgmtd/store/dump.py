@@ -64,7 +64,7 @@ class Dump:
 
 
 def export(census: Census, utc: float) -> Iterator[bytes]:
-    """The lines of an export made at ``utc``; each ends with a newline.
+    """The lines of an export made at ``utc``; each ends with a newline. Take the census with ``events``.
 
     Raises:
         BadInput: the store holds something bad, which an export would lose silently; run fsck with repair first.

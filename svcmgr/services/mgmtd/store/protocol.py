@@ -23,7 +23,7 @@ operation in its protobuf frame is below 64 bytes beside key and value.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -194,11 +194,10 @@ async def walk(snapshot: Snapshot, span: Span, page: int = PAGE_ENTRIES) -> Asyn
 
 def weight(operation: Check | Write) -> int:
     """Bytes that an operation counts for."""
-    match operation:
-        case NoneNewer(span=span):
-            return len(span.start) + len(span.end or b"") + OP_OVERHEAD
-        case Put(key=key, value=value) | Holds(key=key, value=value):
-            return len(key) + len(value) + OP_OVERHEAD
+    if isinstance(operation, Put | Holds):
+        return len(operation.key) + len(operation.value) + OP_OVERHEAD
+    if isinstance(operation, NoneNewer):
+        return len(operation.span.start) + len(operation.span.end or b"") + OP_OVERHEAD
     return len(operation.key) + OP_OVERHEAD
 
 
@@ -229,23 +228,24 @@ def check_batch(batch: Batch, limits: Limits) -> None:
             f"cannot commit {operations} operations at once: this store takes {limits.operations}; split the batch",
             limit=limits.operations,
         )
-    size = _checked_weight(batch.checks) + _checked_weight(batch.writes)
+    size = sum(map(weight, batch.checks)) + sum(map(weight, batch.writes))
     if size > limits.size:
         raise BadInput(
             f"cannot commit {size} bytes at once: this store takes {limits.size}; split the batch", limit=limits.size
         )
-    if len({write.key for write in batch.writes}) != len(batch.writes):
+    for check in batch.checks:
+        if not isinstance(check, NoneNewer):
+            check_key(check.key)
+    keys = {write.key for write in batch.writes}
+    if keys:
+        check_key(min(keys, key=len))
+        check_key(max(keys, key=len))
+    if largest := max((len(write.value) for write in batch.writes if isinstance(write, Put)), default=0):
+        _check_value(largest)
+    if len(keys) != len(batch.writes):
         raise BadInput("cannot commit a batch that writes a key twice: leave the last write only")
 
 
-def _checked_weight(operations: Iterable[Check | Write]) -> int:
-    total = 0
-    for operation in operations:
-        if not isinstance(operation, NoneNewer):
-            check_key(operation.key)
-        if isinstance(operation, Put) and len(operation.value) > VALUE_MAX:
-            raise BadInput(
-                f"cannot store a value of {len(operation.value)} bytes: the most is {VALUE_MAX}", limit=VALUE_MAX
-            )
-        total += weight(operation)
-    return total
+def _check_value(size: int) -> None:
+    if size > VALUE_MAX:
+        raise BadInput(f"cannot store a value of {size} bytes: the most is {VALUE_MAX}", size=size, limit=VALUE_MAX)

@@ -53,6 +53,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from svcmgr.services.mgmtd.wire.base import Answer as Answer
+    from svcmgr.services.mgmtd.wire.base import ClusterRequest as ClusterRequest
     from svcmgr.services.mgmtd.wire.chains import ChainInfo as ChainInfo
     from svcmgr.services.mgmtd.wire.chains import ChainRequest as ChainRequest
     from svcmgr.services.mgmtd.wire.chains import ChainSettingInfo as ChainSettingInfo
@@ -80,12 +82,6 @@ if TYPE_CHECKING:
     from svcmgr.services.mgmtd.wire.clients import SessionsReply as SessionsReply
     from svcmgr.services.mgmtd.wire.clients import SessionsRequest as SessionsRequest
     from svcmgr.services.mgmtd.wire.clients import SetHostTagsRequest as SetHostTagsRequest
-    from svcmgr.services.mgmtd.wire.common import Answer as Answer
-    from svcmgr.services.mgmtd.wire.common import AppInfo as AppInfo
-    from svcmgr.services.mgmtd.wire.common import ClusterRequest as ClusterRequest
-    from svcmgr.services.mgmtd.wire.common import EndpointInfo as EndpointInfo
-    from svcmgr.services.mgmtd.wire.common import ServiceGroupInfo as ServiceGroupInfo
-    from svcmgr.services.mgmtd.wire.common import Tag as Tag
     from svcmgr.services.mgmtd.wire.configs import ConfigInfo as ConfigInfo
     from svcmgr.services.mgmtd.wire.configs import ConfigRequest as ConfigRequest
     from svcmgr.services.mgmtd.wire.configs import ConfigVersions as ConfigVersions
@@ -103,7 +99,9 @@ if TYPE_CHECKING:
     from svcmgr.services.mgmtd.wire.itself import FsckReply as FsckReply
     from svcmgr.services.mgmtd.wire.itself import LeaseInfo as LeaseInfo
     from svcmgr.services.mgmtd.wire.itself import ReleaseLeaseRequest as ReleaseLeaseRequest
+    from svcmgr.services.mgmtd.wire.nodes import AppInfo as AppInfo
     from svcmgr.services.mgmtd.wire.nodes import DisableNodeRequest as DisableNodeRequest
+    from svcmgr.services.mgmtd.wire.nodes import EndpointInfo as EndpointInfo
     from svcmgr.services.mgmtd.wire.nodes import NodeInfo as NodeInfo
     from svcmgr.services.mgmtd.wire.nodes import NodeRequest as NodeRequest
     from svcmgr.services.mgmtd.wire.nodes import NodesReply as NodesReply
@@ -111,7 +109,9 @@ if TYPE_CHECKING:
     from svcmgr.services.mgmtd.wire.nodes import PrimaryInfo as PrimaryInfo
     from svcmgr.services.mgmtd.wire.nodes import PrimaryRequest as PrimaryRequest
     from svcmgr.services.mgmtd.wire.nodes import RegisterNodeRequest as RegisterNodeRequest
+    from svcmgr.services.mgmtd.wire.nodes import ServiceGroupInfo as ServiceGroupInfo
     from svcmgr.services.mgmtd.wire.nodes import SetTagsRequest as SetTagsRequest
+    from svcmgr.services.mgmtd.wire.nodes import Tag as Tag
     from svcmgr.services.mgmtd.wire.routing import Delta as Delta
     from svcmgr.services.mgmtd.wire.routing import Routing as Routing
     from svcmgr.services.mgmtd.wire.routing import RoutingReply as RoutingReply
@@ -121,8 +121,8 @@ if TYPE_CHECKING:
 
 # Loaded when first asked for: making a struct type costs half a millisecond, and a command needs a few of them.
 _WHERE = {
-    "Answer": "common",
-    "AppInfo": "common",
+    "Answer": "base",
+    "AppInfo": "nodes",
     "ChainInfo": "chains",
     "ChainRequest": "chains",
     "ChainSettingInfo": "chains",
@@ -130,14 +130,14 @@ _WHERE = {
     "ChainsReply": "chains",
     "ChainsRequest": "chains",
     "CloseSessionRequest": "clients",
-    "ClusterRequest": "common",
+    "ClusterRequest": "base",
     "ConfigInfo": "configs",
     "ConfigRequest": "configs",
     "ConfigVersions": "configs",
     "ConfigVersionsRequest": "configs",
     "Delta": "routing",
     "DisableNodeRequest": "nodes",
-    "EndpointInfo": "common",
+    "EndpointInfo": "nodes",
     "EventInfo": "itself",
     "EventsReply": "itself",
     "EventsRequest": "itself",
@@ -165,7 +165,7 @@ _WHERE = {
     "Routing": "routing",
     "RoutingReply": "routing",
     "RoutingRequest": "routing",
-    "ServiceGroupInfo": "common",
+    "ServiceGroupInfo": "nodes",
     "SessionInfo": "clients",
     "SessionReply": "clients",
     "SessionRequest": "clients",
@@ -179,7 +179,7 @@ _WHERE = {
     "TableInfo": "chains",
     "TablesReply": "chains",
     "TablesRequest": "chains",
-    "Tag": "common",
+    "Tag": "nodes",
     "TargetInfo": "chains",
     "TargetsReply": "chains",
     "TargetsRequest": "chains",

@@ -1,4 +1,4 @@
-"""Chains, chain tables and targets. The verbs are listed in the door."""
+"""Chains, chain tables and targets."""
 
 from __future__ import annotations
 

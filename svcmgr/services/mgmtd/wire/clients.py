@@ -1,11 +1,11 @@
-"""Client sessions, and tags of client hosts. The verbs are listed in the door."""
+"""Sessions of clients, and tags of their hosts."""
 
 from __future__ import annotations
 
 import msgspec
 
-from svcmgr.services.mgmtd.wire.common import ServiceGroupInfo, Tag
 from svcmgr.services.mgmtd.wire.configs import ConfigInfo
+from svcmgr.services.mgmtd.wire.nodes import ServiceGroupInfo, Tag
 
 
 class SessionRequest(msgspec.Struct, frozen=True, omit_defaults=True):

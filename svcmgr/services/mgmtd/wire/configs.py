@@ -1,4 +1,4 @@
-"""Configurations of node types. The verbs are listed in the door."""
+"""Configurations of node types."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What nodes themselves send. The verbs are listed in the door."""
+"""What nodes tell."""
 
 from __future__ import annotations
 
 import msgspec
 
-from svcmgr.services.mgmtd.wire.common import AppInfo
 from svcmgr.services.mgmtd.wire.configs import ConfigInfo
+from svcmgr.services.mgmtd.wire.nodes import AppInfo
 
 
 class LocalTargetInfo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -20,7 +20,11 @@ class LocalTargetInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HeartbeatRequest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``version`` grows with each heartbeat of one process. ``targets`` for STORAGE nodes only."""
+    """``version`` grows with each heartbeat of one process. ``targets`` for STORAGE nodes only.
+
+    ``replaces``: the incarnation of the process that this one took over from, if it knows; it is then taken at once
+    for its successor, and not for a second process of the same id.
+    """
 
     app: AppInfo
     type: str
@@ -29,6 +33,7 @@ class HeartbeatRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     config_version: int = 0
     config_status: str = "NORMAL"
     targets: list[LocalTargetInfo] = []
+    replaces: str = ""
     cluster: str = ""
 
 

@@ -1,4 +1,4 @@
-"""mgmtd itself: its log of changes, its lease, its store. The verbs are listed in the door."""
+"""The event log, the lease and the store."""
 
 from __future__ import annotations
 

@@ -1,10 +1,35 @@
-"""Nodes: who they are, and what an operator does with them. The verbs are listed in the door."""
+"""Nodes, and who is primary."""
 
 from __future__ import annotations
 
 import msgspec
 
-from svcmgr.services.mgmtd.wire.common import AppInfo, Tag
+
+class Tag(msgspec.Struct, frozen=True, omit_defaults=True):
+    key: str
+    value: str = ""
+
+
+class EndpointInfo(msgspec.Struct, frozen=True):
+    transport: str
+    address: str
+
+
+class ServiceGroupInfo(msgspec.Struct, frozen=True):
+    services: list[str]
+    endpoints: list[EndpointInfo]
+
+
+class AppInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a process says of itself. ``incarnation`` is drawn anew at each of its starts."""
+
+    node: int
+    incarnation: str = ""
+    hostname: str = ""
+    pid: int = 0
+    services: list[ServiceGroupInfo] = []
+    release: str = ""
+    podname: str = ""
 
 
 class NodeInfo(msgspec.Struct, frozen=True, omit_defaults=True):

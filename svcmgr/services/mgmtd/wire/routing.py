@@ -1,4 +1,4 @@
-"""Routing information: all of it, or what changed. The verbs are listed in the door."""
+"""What clients follow."""
 
 from __future__ import annotations
 
