@@ -15,7 +15,7 @@ from tests.kit.imports import Package, read_package, within
 from tests.kit.rules import room, words
 from tests.kit.tracked import ROOT, text_files
 
-ROOT_MODULES = words("errors clock fsm fsutil paths background sdnotify")
+ROOT_MODULES = words("errors clock fsm fsutil paths background sdnotify btrfs")
 
 #: What the look at a dead svcmgrd's root may use of other rooms; see docs/adr/0013.
 OFFLINE_USES = (
@@ -61,9 +61,15 @@ CONFINED = {
     "click": {"svcmgr.cli"},
     "rich": set[str](),
     "tomli_w": {"svcmgr.host.definitions"},
-    "tomllib": {"svcmgr.host.definitions", "svcmgr.host.offline", "svcmgr.cli.definition"},
+    "tomllib": {
+        "svcmgr.host.definitions",
+        "svcmgr.host.offline",
+        "svcmgr.cli.definition",
+        "svcmgr.services.mgmtd.config.document",
+        "svcmgr.services.mgmtd.config.places",
+    },
     "importlib.metadata": {"svcmgr.svc.registry"},
-    "ctypes": {"svcmgr.proc.linux", "svcmgr.proc.filerange", "svcmgr.proc.inotify", "svcmgr.proc.mounts"},
+    "ctypes": {f"svcmgr.proc.{name}" for name in ("linux", "filerange", "inotify", "mounts", "beneath", "credentials")},
     "time": {"svcmgr.clock"},
     "datetime": {"svcmgr.clock"},
     "subprocess": {"svcmgr.proc.launch", "svcmgr.cli.launch"},
@@ -81,23 +87,38 @@ PURE = words(
     proc.spec proc.stopper proc.identity proc.tree proc.seam
     svc.spec svc.lifecycle svc.backoff svc.graph svc.events svc.status
     volume.checks volume.civil volume.free volume.info volume.options volume.snapshot
+    volume.volcompare volume.volfile volume.volgen volume.volgraph volume.volwords
     host.wire host.wire_status host.wire_volumes services.wire
-    services.snapd.wire services.snapd.retention services.snapd.schedule
+    services.snapd.wire services.snapd.retention services.snapd.schedule services.snapd.exposed
+    services.mgmtd.states services.mgmtd.errors
+    services.mgmtd.config services.mgmtd.config.errors services.mgmtd.config.facts services.mgmtd.config.places
+    services.mgmtd.config.document services.mgmtd.config.kinds services.mgmtd.config.schema services.mgmtd.config.tags
+    services.mgmtd.config.template services.mgmtd.config.samples services.mgmtd.config.checking
+    services.mgmtd.config.differences services.mgmtd.config.version services.mgmtd.config.history
+    services.mgmtd.config.running services.mgmtd.config.own
+    services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
+    services.mgmtd.simnode services.mgmtd.wire.common services.mgmtd.wire.nodes services.mgmtd.wire.heartbeats
+    services.mgmtd.wire.chains services.mgmtd.wire.routing services.mgmtd.wire.configs services.mgmtd.wire.clients
+    services.mgmtd.wire.itself
     services.mgmtd.ids services.mgmtd.states services.mgmtd.errors services.mgmtd.targets services.mgmtd.chain
     services.mgmtd.chains services.mgmtd.reorder services.mgmtd.explain services.mgmtd.members services.mgmtd.tables
     services.mgmtd.tags services.mgmtd.release services.mgmtd.nodes services.mgmtd.membership services.mgmtd.selectors
-    services.mgmtd.moment services.mgmtd.lease_terms services.mgmtd.lease_machine services.mgmtd.lease
+    services.mgmtd.moment services.mgmtd.changes services.mgmtd.cluster services.mgmtd.contacts services.mgmtd.faces
+    services.mgmtd.history services.mgmtd.infos services.mgmtd.recording services.mgmtd.routing
+    services.mgmtd.sessions services.mgmtd.settings services.mgmtd.rounds
+    services.mgmtd.store.faults services.mgmtd.store.protocol services.mgmtd.store.retry services.mgmtd.store.splitting
+    services.mgmtd.store.keys services.mgmtd.store.records services.mgmtd.store.census services.mgmtd.store.dump
+    services.mgmtd.lease_terms services.mgmtd.lease_machine services.mgmtd.lease
     services.mgmtd.heartbeats services.mgmtd.reports
     """,
     prefix="svcmgr.",
 )
-#: What a pure module may know besides: names of files and services (paths computes, and looks at nothing here).
-ALMOST_PURE = frozenset({"svcmgr", "svcmgr.paths"})
+#: What a pure module may know besides: names of files and services (paths computes, and looks at nothing here), and a
+#: door that only loads pure modules.
+ALMOST_PURE = frozenset({"svcmgr", "svcmgr.paths", "svcmgr.services.mgmtd.wire"})
 PLANNED_PURE = words(
     """
-    volume.volfile volume.volgen
     monclient.hunt monclient.subs monclient.commands monclient.monmap
-    services.mgmtd.wire
     services.volumed.wire services.volumed.correlate
     """,
     prefix="svcmgr.",
@@ -140,7 +161,8 @@ def _room_of_service(parts: list[str]) -> str:
         return "services.daemonkit"
     if parts[1] == "daemon" or parts[2:] == ["service"]:
         return "services.host-side"
-    if parts[1] == "wire" or parts[2:3] == ["wire"]:
+    # What a daemon refuses is part of what it says: a client tells errors apart by their class.
+    if parts[1] == "wire" or parts[2:3] in (["wire"], ["errors"]):
         return "services.wire"
     return f"services.{parts[1]}" if len(parts) > 2 else "services.door"
 

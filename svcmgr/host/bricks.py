@@ -7,7 +7,6 @@ has such things, since a snapshot of a subvolume is instant.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,11 +14,6 @@ from pathlib import Path
 
 from svcmgr import btrfs
 from svcmgr.errors import BadInput, NotPermitted, StorageFailed, SvcmgrError, Unsupported
-
-
-def near(name: str, known: Iterable[str]) -> list[str]:
-    """The few of ``known`` that ``name`` may have been meant to be."""
-    return difflib.get_close_matches(name[:200], list(known), 3, 0.5)
 
 
 def check(bricks: Sequence[str], ours: Iterable[Path]) -> None:

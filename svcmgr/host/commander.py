@@ -70,7 +70,8 @@ class Commander:
         """(all definitions, what is wrong with the others): the operator's files, and what the volumes bring along."""
         specs, invalid = load_all(self.layout.definitions, self.registry)
         made = volume_specs(self.volumes.store.volumes, self.registry)
-        return {**{key: spec for key, spec in made.items() if key not in invalid}, **specs}, invalid
+        found = {**{key: spec for key, spec in made.items() if key not in invalid}, **specs}
+        return dict(sorted(found.items())), invalid
 
     def findings(self) -> list[wire.Finding]:
         """What ``doctor`` shows."""

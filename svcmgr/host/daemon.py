@@ -46,6 +46,7 @@ from svcmgr.svc import Registry, Seams, Supervisor, base_environment, events
 BUILTIN = {
     "command": "svcmgr.services.command.service:CommandService",
     "daemon": "svcmgr.services.daemon:DaemonService",
+    "mgmtd": "svcmgr.services.mgmtd.service:MgmtdService",
     "snapd": "svcmgr.services.snapd.service:SnapdService",
 }
 

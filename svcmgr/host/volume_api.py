@@ -7,12 +7,11 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 from svcmgr.conn import Access, CallContext, Verb
-from svcmgr.errors import UnknownOption
-from svcmgr.host import bricks
 from svcmgr.host import wire_volumes as wire
 from svcmgr.host.volfiles import Volfiles
 from svcmgr.host.volumes import Volumes
 from svcmgr.volume import OPTIONS, Volume
+from svcmgr.volume.options import find
 
 T = TypeVar("T")
 
@@ -64,11 +63,6 @@ class VolumeApi:
 
     def options(self, request: wire.OptionsRequest, ctx: CallContext) -> wire.OptionsReply:
         volume = self._volumes.find(request.name) if request.name else None
-        for name in request.options:
-            if name not in OPTIONS:
-                near = bricks.near(name, OPTIONS)
-                hint = f"; did you mean {', '.join(near)}?" if near else "; see svcmgr volume options"
-                raise UnknownOption(f"cannot find option {name[:200]!r}{hint}", near=near)
         return wire.OptionsReply([_option(name, volume) for name in request.options or list(OPTIONS)])
 
     def volfile_facts(self, _: None, ctx: CallContext) -> wire.VolfileFacts:
@@ -99,7 +93,7 @@ class VolumeApi:
 
 
 def _option(name: str, volume: Volume | None) -> wire.OptionInfo:
-    option = OPTIONS[name]
+    option = find(name)
     values: Mapping[str, str] = volume.options if volume is not None else {}
     return wire.OptionInfo(
         name=name,

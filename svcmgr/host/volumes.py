@@ -24,6 +24,7 @@ from svcmgr.host.volume_store import VolumeStore
 from svcmgr.svc import Goal, Registry, Seams, Service, ServiceSpec, Supervisor, events
 from svcmgr.svc.volumes import Moved, revolume
 from svcmgr.volume import OPTIONS, Volume, check_bricks, check_mount
+from svcmgr.volume.options import near
 
 
 def volume_specs(names: Iterable[str], registry: Registry) -> dict[str, ServiceSpec]:
@@ -65,11 +66,11 @@ class Volumes:
         """The volume of that name. Raises UnknownVolume."""
         volume = self.store.volumes.get(name)
         if volume is None:
-            near = bricks.near(name, self.store.volumes)
-            hint = f"; did you mean {', '.join(near)}?" if near else "; see svcmgr volume list"
+            close = near(name, self.store.volumes)
+            hint = f"; did you mean {', '.join(close)}?" if close else "; see svcmgr volume list"
             if name in self.store.invalid:
                 hint = f": its file is invalid: {self.store.invalid[name]}"
-            raise UnknownVolume(f"cannot find volume {name[:200]!r}{hint}", near=near)
+            raise UnknownVolume(f"cannot find volume {name[:200]!r}{hint}", near=close)
         return volume
 
     @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""The FUSE mounts of our daemons: whether one is there, and how to take it away without touching it.
+"""The FUSE mounts of our daemons: making one, whether one is there, and how to take it away without touching it.
 
 Who asks a FUSE mount anything may wait for its daemon, or get "transport endpoint is not connected" when that was
 killed. So nothing here looks at the mounted path: the answer is in /proc/self/mountinfo (proc_pid_mountinfo(5)), and
@@ -15,6 +15,7 @@ import os
 import re
 import select
 import shutil
+import socket
 from pathlib import Path
 
 import attrs
@@ -26,6 +27,8 @@ SUBTYPE = "svcmgr"
 _OUR_TYPES = frozenset({"fuse", f"fuse.{SUBTYPE}"})
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
+# mount(2)
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOATIME = 1, 2, 4, 1024
 # umount2(2)
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
@@ -71,6 +74,65 @@ def parse(text: bytes) -> list[Mount]:
             path, *rest = names
             mounts.append(Mount(Path(path), *rest))
     return mounts
+
+
+def mount_fuse(path: Path, source: str, max_read: int) -> int:
+    """Mount a read-only FUSE file system on the directory ``path``; the descriptor that its requests come from.
+
+    Non-blocking. The kernel checks permissions; no device and no set-user-id program works there. When root mounts it,
+    everybody may look in, else only our own user. ``source`` is what the mount table will say: SOURCE_PREFIX and more.
+
+    Raises:
+        Unsupported: this host or sandbox has no FUSE for us.
+        NotPermitted: the kernel or fusermount3 refused.
+    """
+    if os.geteuid() != 0:
+        return _fusermount_mount(path, source, max_read)
+    try:
+        fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise Unsupported(f"cannot mount on {path}: /dev/fuse: {error.strerror}; load the module fuse") from error
+    options = f"fd={fd},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other,max_read={max_read}"
+    if number := _mount(source, path, _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOATIME, options):
+        os.close(fd)
+        raise NotPermitted(
+            f"cannot mount on {path}: {os.strerror(number)} (errno {number}); root needs CAP_SYS_ADMIN for that",
+            path=str(path),
+            errno=number,
+        )
+    return fd
+
+
+def _mount(source: str, path: Path, flags: int, options: str) -> int:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+    what = os.fsencode(source), os.fsencode(path), f"fuse.{SUBTYPE}".encode()
+    return 0 if libc.mount(*what, flags, options.encode()) == 0 else ctypes.get_errno()
+
+
+def _fusermount_mount(path: Path, source: str, max_read: int) -> int:
+    # It mounts, being set-user-id, and sends the descriptor over the socket whose number is in _FUSE_COMMFD
+    # (libfuse: util/fusermount.c).
+    program = shutil.which("fusermount3")
+    if program is None:
+        raise Unsupported(f"cannot mount on {path}: only root may, or fusermount3, which is not here; install fuse3")
+    options = f"ro,nosuid,nodev,default_permissions,fsname={source},subtype={SUBTYPE},max_read={max_read}"
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        os.set_inheritable(theirs.fileno(), True)
+        environment = {**os.environ, "_FUSE_COMMFD": str(theirs.fileno())}
+        pid = os.posix_spawn(program, [program, "-o", options, "--", os.fspath(path)], environment)
+        theirs.close()
+        _, received, _, _ = socket.recv_fds(ours, 1, 1)
+    with contextlib.suppress(ChildProcessError):  # a reaper of this process was faster
+        os.waitpid(pid, 0)
+    if not received:
+        raise NotPermitted(f"cannot mount on {path}: fusermount3 refused; the log of this process says why")
+    os.set_inheritable(received[0], False)
+    os.set_blocking(received[0], False)
+    return received[0]
 
 
 class TableWatch:

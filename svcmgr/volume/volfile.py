@@ -9,11 +9,13 @@ Theory of operation. The grammar is that of GlusterFS (glusterfs: libglusterfs/s
     end-volume
 
 The type comes first; options may stand before and after the one ``subvolumes``. An option given twice has its last
-value. Everything that GlusterFS reads is read with the same meaning, apart from nodes that nobody uses (see
-:mod:`svcmgr.volume.volgraph`), commands in backticks, and a name, type or key that is no sensible one. A little more is
-read, which GlusterFS refuses: a block with a type alone; an empty value; a keyword in the place of a name, a key or a
-value on the line of its statement; further plain words on the line of a value, which belong to it. What is written is
-written so that GlusterFS reads it, apart from the first two of these, for which it has no words.
+value. No text has one meaning here and another there. Refused here alone: a node that nobody uses and a subvolume
+that is not defined before (see :mod:`svcmgr.volume.volgraph`), commands in backticks, a type that is not of the form
+a/b, a backslash outside quotes and a quoted word that goes over the end of a line, of which GlusterFS drops the
+characters. Read here alone: a block with a type and nothing else; an empty value, which GlusterFS drops with its
+option; a keyword in the place of a name, a key or a value on the line of its statement; further plain words on the
+line of a value, which belong to it. What is written is written so that GlusterFS reads it, apart from the first two,
+for which it has no words.
 
 Most blocks of most volfiles have one plain statement on each line. One pattern reads such a block in one step, and any
 other block is read word by word; both read the same language where the pattern applies at all.
@@ -26,7 +28,7 @@ import re
 
 from svcmgr.errors import BadVolfile
 from svcmgr.volume.volgraph import NODES_MAX, Fault, Graph, Node, fault
-from svcmgr.volume.volwords import KEYWORDS, PLAIN, Words, backtick, refusal, written
+from svcmgr.volume.volwords import KEYWORDS, PLAIN, WORD_MAX, Words, backtick, refusal, written
 
 #: Largest text, bytes of UTF-8; the volfile server and its clients have the same limit.
 TEXT_MAX = 4 * 1024 * 1024
@@ -51,7 +53,7 @@ def parse(text: str) -> Graph:
     Raises:
         BadVolfile: it is over a limit, not in the grammar, or no graph; ``details`` have line and column.
     """
-    _check_limits(text)
+    short = _check_limits(text)
     nodes: list[Node] = []
     starts: list[int] = []
     pos, end = 0, len(text.rstrip(" \t\r\n"))
@@ -68,27 +70,36 @@ def parse(text: str) -> Graph:
         if len(nodes) > NODES_MAX:
             raise refusal(text, starts[-1], f"more than {NODES_MAX} volumes, the limit")
     try:
-        return Graph(tuple(nodes))
+        return Graph(tuple(nodes), words_hold=short)
     except BadVolfile:
         found = fault(nodes)
         assert found is not None
         raise refusal(text, _offset(text, starts, found), found.text) from None
 
 
-def _check_limits(text: str) -> None:
+def _check_limits(text: str) -> bool:
+    """Refuse what is over a limit or not for a volfile; whether no line is longer than the longest word."""
     size = len(text) if text.isascii() or len(text) > TEXT_MAX else _encoded(text)
     if size > TEXT_MAX:
         raise BadVolfile(f"cannot read volfile: it has {size} bytes, the limit is {TEXT_MAX}", size=size)
-    pos = 0
-    while len(text) - pos > LINE_MAX:
-        newline = text.rfind("\n", pos, pos + LINE_MAX + 1)
-        if newline < 0:
-            raise refusal(text, pos, f"the line has more than {LINE_MAX} characters, the limit; divide it")
-        pos = newline + 1
+    if (pos := _long_line(text, LINE_MAX)) >= 0:
+        raise refusal(text, pos, f"the line has more than {LINE_MAX} characters, the limit; divide it")
     if (offset := text.find("\0")) >= 0:
         raise refusal(text, offset, "a NUL character; a volfile is text")
     if (offset := backtick(text)) >= 0:
         raise refusal(text, offset, "a backtick: nothing is run here; write \\` inside double quotes for the character")
+    return _long_line(text, WORD_MAX) < 0
+
+
+def _long_line(text: str, limit: int) -> int:
+    """Where a line of more than ``limit`` characters begins, or -1. Looks at one line end in ``limit`` characters."""
+    pos = 0
+    while len(text) - pos > limit:
+        newline = text.rfind("\n", pos, pos + limit + 1)
+        if newline < 0:
+            return pos
+        pos = newline + 1
+    return -1
 
 
 def _encoded(text: str) -> int:
@@ -104,7 +115,9 @@ def _plain(name: str, kind: str, before: str, below: str | None, after: str | No
     subvolumes = tuple(below.split()) if below else ()
     if not KEYWORDS.isdisjoint(subvolumes):
         return None
-    return Node(name, kind, tuple(dict(zip(words[1::3], words[2::3], strict=True)).items()), subvolumes)
+    # The pattern has two words after each "option"; to have zip look again takes a tenth of the whole reading.
+    options = dict(zip(words[1::3], words[2::3]))  # noqa: B905
+    return Node(name, kind, tuple(options.items()), subvolumes)
 
 
 def _block(words: Words) -> tuple[Node | None, int]:
@@ -158,6 +171,8 @@ def _value(words: Words, key: str) -> str:
     words.next()
     while more and words.same_line and words.plain and words.word and not words.keyword:
         value += " " + words.word
+        if len(value) > WORD_MAX:
+            raise words.too_long(len(value))
         words.next()
     return value
 
@@ -167,6 +182,8 @@ def _subvolumes(words: Words) -> list[str]:
     found = []
     while words.next() and not words.keyword:
         found.append(words.word)
+        if len(found) > NODES_MAX:
+            raise refusal(words.text, words.start, f"more than {NODES_MAX} subvolumes, the limit")
     if not found:
         raise _unexpected(words, "the name of a subvolume")
     return found

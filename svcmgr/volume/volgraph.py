@@ -1,11 +1,11 @@
 """The graph that a volfile describes: nodes with options, each above the ones it is made of, and one on top.
 
-Theory of operation. The order of the nodes is the proof that there is no cycle: a node may only use what stands
-before it, as in GlusterFS (glusterfs: libglusterfs/src/graph.y, volume_sub), and the last one is the top. GlusterFS
-accepts a node that nobody uses: it starts it, but walks from the top when it reconfigures and compares, and so never
-sees that it changed (libglusterfs/src/xlator.c, is_graph_topology_equal). Here such a node is refused. With nodes in
-order that check is one look at each: when every node but the last is used by a later one, all of them are below the
-top.
+Theory of operation. The order of the nodes is the proof that there is no cycle: a node may only use what stands before
+it, and the last one is the top. GlusterFS has the same rule, but only logs a breach and goes on without that subvolume
+(glusterfs: libglusterfs/src/graph.y, volume_sub); a daemon would then run with less than it was told to. It also takes
+a node that nobody uses: it starts it, but walks from the top when it reconfigures and compares, and so never sees that
+it changed (libglusterfs/src/xlator.c, is_graph_topology_equal). Both are refused here. With nodes in order the second
+is one look at each: when every node but the last is used by a later one, all of them are below the top.
 
 A graph is checked whole when it is made, in a handful of passes that look at all words at once; only when one of them
 finds a fault is it looked for node by node.
@@ -23,7 +23,7 @@ from svcmgr.errors import BadVolfile
 from svcmgr.volume.checks import shown, utf8
 from svcmgr.volume.volwords import UNWRITABLE, WORD_MAX
 
-#: Most nodes of one graph.
+#: Most nodes of one graph, and most subvolumes of one node, which may name the same one again.
 NODES_MAX = 100_000
 
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)+\Z")
@@ -54,13 +54,18 @@ class Fault:
 
 @attrs.frozen
 class Graph:
-    """Nodes in the order of the volfile, the top last. Raises BadVolfile when they are no graph."""
+    """Nodes in the order of the volfile, the top last. Raises BadVolfile when they are no graph.
+
+    ``words_hold``: whoever made the nodes knows that names, keys and values can be written and no key is there twice,
+    as one does who read them from a text with no line over WORD_MAX; then only types and structure are checked.
+    """
 
     nodes: tuple[Node, ...]
+    words_hold: bool = attrs.field(default=False, eq=False, repr=False, kw_only=True)
     _index: dict[str, Node] = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        found = fault(self.nodes)
+        found = fault(self.nodes, words_hold=self.words_hold)
         if found is not None:
             name = self.nodes[found.index].name if self.nodes else ""
             raise BadVolfile(f"cannot make a graph: {found.text}", node=name)
@@ -75,15 +80,19 @@ class Graph:
         return self._index.get(name)
 
 
-def fault(nodes: Sequence[Node]) -> Fault | None:
+def fault(nodes: Sequence[Node], *, words_hold: bool = False) -> Fault | None:
     """The first thing that keeps ``nodes`` from being a graph; None when they are one."""
     if not nodes:
         return Fault(0, "it has no volume; a volfile defines at least one")
     if len(nodes) > NODES_MAX:
         return Fault(NODES_MAX, f"it has {len(nodes)} volumes, the limit is {NODES_MAX}")
-    if not _words_hold(nodes):
+    if not (_types_hold(nodes) and (words_hold or _words_hold(nodes))):
         return next(filter(None, map(_bad_word, range(len(nodes)), nodes)))
     return _structure(nodes)
+
+
+def _types_hold(nodes: Sequence[Node]) -> bool:
+    return all(len(kind) <= WORD_MAX and _TYPE.match(kind) for kind in {node.type for node in nodes})
 
 
 def _words_hold(nodes: Sequence[Node]) -> bool:
@@ -98,7 +107,6 @@ def _words_hold(nodes: Sequence[Node]) -> bool:
         and max(map(len, words)) <= WORD_MAX
         and not any(char in joined for char in UNWRITABLE)
         and (joined.isascii() or utf8(joined))
-        and all(len(kind) <= WORD_MAX and _TYPE.match(kind) for kind in {node.type for node in nodes})
         and list(map(len, map(dict, options))) == list(map(len, options))
     )
 
@@ -136,6 +144,8 @@ def _wrong(word: str, *, empty: bool) -> str:
 def _structure(nodes: Sequence[Node]) -> Fault | None:
     seen: set[str] = set()
     for index, node in enumerate(nodes):
+        if len(node.subvolumes) > NODES_MAX:
+            return Fault(index, f"volume {shown(node.name)} has more than {NODES_MAX} subvolumes, the limit")
         if node.subvolumes and not seen.issuperset(node.subvolumes):
             return _undefined(index, node, seen)
         if node.name in seen:

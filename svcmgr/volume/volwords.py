@@ -29,9 +29,8 @@ UNWRITABLE = "\0\r\n"
 PLAIN = r'[^\s"\\`#][^\s"\\`]*+'
 
 _PLAIN_WORD = re.compile(rf"{PLAIN}\Z")
-_ESCAPED = re.compile(r'["\\`]')
-_UNESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _BACKTICK = re.compile(r"\\.|(`)", re.DOTALL)
+_BARE_BACKTICK = re.compile(r"(?<!\\)`")
 _TOKEN = re.compile(
     r"(?P<skip>(?:[ \t\r\n]++|\#[^\n]*+)*+)"
     r"(?:(?P<plain>[^ \t\r\n\"\\]++)|\"(?P<quoted>[^\"\\\n\r]*+(?:\\[^\n\r][^\"\\\n\r]*+)*+)\"|(?P<end>\Z)|)"
@@ -42,14 +41,19 @@ def written(word: str) -> str:
     """``word`` as it stands in a volfile: plain where it can be, else in quotes."""
     if word not in KEYWORDS and _PLAIN_WORD.match(word):
         return word
-    return '"' + _ESCAPED.sub(r"\\\g<0>", word) + '"'
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`") + '"'
+
+
+def _meant(quoted: str) -> str:
+    """What stands between quotes, without the backslashes that make the next character ordinary."""
+    return "\\".join(part.replace("\\", "") for part in quoted.split("\\\\"))
 
 
 def backtick(text: str) -> int:
     """The offset of the first backtick that GlusterFS would take for the start of a command, or -1."""
-    if "`" not in text:
+    if "`" not in text or not _BARE_BACKTICK.search(text.replace("\\\\", "")):
         return -1
-    return next((match.start() for match in _BACKTICK.finditer(text) if match[1]), -1)
+    return next(match.start() for match in _BACKTICK.finditer(text) if match[1])
 
 
 def refusal(text: str, offset: int, why: str) -> BadVolfile:
@@ -61,42 +65,46 @@ def refusal(text: str, offset: int, why: str) -> BadVolfile:
 class Words:
     """The words of ``text`` from ``pos`` on, one at a time. After :meth:`next` its members describe that word.
 
-    ``word``: what it means; "" at the end of the text. ``start``: its offset. ``plain``: not quoted.
-    ``same_line``: nothing but blanks are between it and the word before.
+    ``word``: what it means; "" at the end of the text. ``start``: its offset. ``plain``: not quoted. ``keyword``: it is
+    one. ``same_line``: nothing but blanks are between it and the word before.
     """
 
-    __slots__ = ("plain", "pos", "same_line", "start", "text", "word")
+    __slots__ = ("keyword", "plain", "pos", "same_line", "start", "text", "word")
 
     def __init__(self, text: str, pos: int) -> None:
         self.text = text
         self.pos = self.start = pos
         self.word = ""
-        self.plain = self.same_line = False
+        self.plain = self.keyword = self.same_line = False
 
     def next(self) -> str:
         """Go to the next word, and give it. Raises BadVolfile."""
         match = _TOKEN.match(self.text, self.pos)
         assert match is not None, "every part of the pattern may be empty"
-        kind = match.lastgroup
+        kind = match.lastgroup or "skip"
         skipped, self.start = self.pos, match.end("skip")
         if kind == "skip":
             raise refusal(self.text, self.start, self._broken())
         self.same_line = self.text.find("\n", skipped, self.start) < 0
         self.plain = kind != "quoted"
-        self.word = match[kind] if kind is not None else ""
+        word = match[kind]
+        self.keyword = self.plain and word in KEYWORDS
         self.pos = match.end()
-        if kind == "quoted" and "\\" in self.word:
-            self.word = _UNESCAPE.sub(r"\1", self.word)
-        return self.word
+        if kind == "quoted" and "\\" in word:
+            word = _meant(word)
+        self.word = word
+        if len(word) > WORD_MAX:
+            raise self.too_long(len(word))
+        return word
+
+    def too_long(self, size: int) -> BadVolfile:
+        """The error about a word or value of ``size`` characters that ends here."""
+        return refusal(self.text, self.start, f"a word of {size} characters, the limit is {WORD_MAX}")
 
     @property
     def at_end(self) -> bool:
         """Whether there is no word any more."""
         return self.plain and not self.word
-
-    @property
-    def keyword(self) -> bool:
-        return self.plain and self.word in KEYWORDS
 
     def _broken(self) -> str:
         if self.text[self.start] == "\\":

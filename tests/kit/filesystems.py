@@ -1,55 +1,81 @@
-"""True file systems of the test's own: made in a sparse file, loop-mounted, and gone afterwards whatever happened."""
-
-from __future__ import annotations
+"""True file systems for tests, in sparse files on loop devices; gone again after the test, whatever happened in it."""
 
 import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-#: How each one is made. xfs refuses less than 300 MiB.
-MAKERS = {
-    "btrfs": ["mkfs.btrfs", "-q"],
-    "xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"],
-    "ext4": ["mkfs.ext4", "-q", "-F"],
+import pytest
+
+MKFS = {
+    "btrfs": ("mkfs.btrfs", "-q", "-f"),
+    "xfs": ("mkfs.xfs", "-q", "-f", "-m", "reflink=1"),
+    "ext4": ("mkfs.ext4", "-q", "-F"),
 }
+#: What the tools make at least: btrfs 109 MiB, xfs 300 MiB.
+SIZE = 512 << 20
 #: What an unmount may take while the last processes that use it end, seconds.
 PATIENCE_S = 15.0
+_ENVIRON = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
 
 
-@contextlib.contextmanager
-def mounted(kind: str, place: Path, size: int = 512 << 20) -> Iterator[Path]:
-    """A new file system of ``kind`` on a directory of ``place``; ``size`` in bytes, of which hardly any are used."""
-    image, where = place / f"{kind}.img", place / f"{kind}.mnt"
-    with open(image, "wb") as file:
-        file.truncate(size)
-    environ = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
-    _run([*MAKERS[kind], str(image)], environ)
-    where.mkdir()
-    _run(["mount", "-o", "loop", str(image), str(where)], environ)
-    try:
-        where.chmod(0o755)
-        yield where
-    finally:
-        _unmount(where, environ)
-        image.unlink()
+def run(*argv):
+    """Run a program; its output. A failure has what it said."""
+    done = attempt(*argv)
+    assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+    return done.stdout
 
 
-def _unmount(where: Path, environ: dict[str, str]) -> None:
+def attempt(*argv):
+    """Run a program, whatever comes of it."""
+    return subprocess.run([str(word) for word in argv], capture_output=True, text=True, env=_ENVIRON, check=False)
+
+
+def unmount(mount):
+    """Unmount as soon as nobody uses it any more; by force, and with a failure, after PATIENCE_S."""
     end = time.monotonic() + PATIENCE_S
-    while (done := _try(["umount", str(where)], environ)).returncode:
+    while (done := attempt("umount", "--recursive", mount)).returncode:
         if time.monotonic() > end:
-            _try(["umount", "-l", str(where)], environ)
-            raise AssertionError(f"{where} is still in use: {done.stderr}")
+            attempt("umount", "--recursive", "--lazy", mount)
+            raise AssertionError(f"{mount} is still in use: {done.stderr}")
         time.sleep(0.05)
 
 
-def _try(argv: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, capture_output=True, text=True, env=environ, check=False)
+@contextlib.contextmanager
+def mounted(kind, where, size=SIZE):
+    """A new file system of this kind, mounted at the directory that is given; ``where`` holds its image."""
+    where = Path(where)
+    image, mount = where / f"{kind}.img", where / kind
+    mount.mkdir(parents=True)
+    with open(image, "wb") as file:
+        os.truncate(file.fileno(), size)
+    run(*MKFS[kind], image)
+    device = run("losetup", "--find", "--show", image).strip()
+    try:
+        run("mount", device, mount)
+        try:
+            mount.chmod(0o755)
+            yield mount
+        finally:
+            unmount(mount)
+    finally:
+        run("losetup", "--detach", device)
+        image.unlink()
 
 
-def _run(argv: list[str], environ: dict[str, str]) -> None:
-    done = _try(argv, environ)
-    assert done.returncode == 0, f"{argv}: {done.stderr}"
+def brick_on(kind, mount, name="brick"):
+    """A brick there: a subvolume where the file system has such a thing."""
+    brick = mount / name
+    if kind == "btrfs":
+        run("btrfs", "subvolume", "create", brick)
+    else:
+        brick.mkdir()
+    return brick
+
+
+@pytest.fixture(params=list(MKFS))
+def filesystem(request, tmp_path):
+    """(kind, mount point) for each kind."""
+    with mounted(request.param, tmp_path) as mount:
+        yield request.param, mount

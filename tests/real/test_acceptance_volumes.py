@@ -42,8 +42,8 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture
-def own(make_root) -> Root:
-    """A root of its own: volumes outlive what a shared one is cleared of."""
+def own(place, make_root) -> Root:
+    """A root of its own, ended before ``place`` goes: volumes outlive what a shared one is cleared of."""
     root = make_root()
     root.up()
     return root

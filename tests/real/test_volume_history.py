@@ -75,7 +75,7 @@ def test_a_user_gets_his_file_back_whoever_is_killed(own, disk, place, order):
     (brick / "docs" / "notes").write_text("as it was\n")
     (brick / "secret").write_text("for root alone")
     (brick / "secret").chmod(0o600)
-    taken = snapshot(own, "create", "v", "monday")
+    taken = snapshot(own, "create", "v", "monday")["snapshot"]
     assert (taken["method"], taken["consistency"]) == METHODS[kind]
     (brick / "docs" / "notes").write_text("spoilt")
     (brick / "docs" / "more").write_text("new")

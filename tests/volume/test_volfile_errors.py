@@ -101,17 +101,30 @@ def test_lines_are_limited():
 
 
 def test_words_are_limited():
-    error = refused(f"volume a type x/y\n option k {'v' * (WORD_MAX + 1)}\nend-volume")
-    assert error.details == {"line": 2, "column": 11}
-    assert str(WORD_MAX) in error.message
-    assert len(error.message) < 500
+    for separator in " \n":  # read word by word, and by the pattern
+        error = refused(f"volume a{separator}type x/y\n option k {'v' * (WORD_MAX + 1)}\nend-volume")
+        assert error.details == {"line": 2 + (separator == "\n"), "column": 11}
+        assert str(WORD_MAX) in error.message
+        assert len(error.message) < 500
 
 
-def test_nodes_are_limited(monkeypatch):
+def test_a_value_of_many_words_is_limited():
+    words = "v " * (WORD_MAX // 2)
+    assert len(parse(f"volume a type x/y\n option k {words}\nend-volume").top.options[0][1]) == WORD_MAX - 1
+    assert refused(f"volume a type x/y\n option k {words} v\nend-volume").details == {
+        "line": 2,
+        "column": 12 + WORD_MAX,
+    }
+
+
+def test_nodes_and_subvolumes_are_limited(monkeypatch):
     monkeypatch.setattr(volfile, "NODES_MAX", 2)
+    assert refused(BLOCK + "volume b type x/y subvolumes a a a end-volume").details == {"line": 4, "column": 34}
     monkeypatch.setattr(volgraph, "NODES_MAX", 2)
     error = refused("".join(BLOCK.replace("volume a\n", f"volume {name}\n") for name in "abcd"))
     assert error.details == {"line": 6, "column": 11}
+    with pytest.raises(BadVolfile):
+        Graph((Node("a", "x/y"), Node("b", "x/y", (), ("a",) * 3)))
     with pytest.raises(BadVolfile):
         Graph((Node("a", "x/y"), Node("b", "x/y", (), ("a",)), Node("c", "x/y", (), ("b",))))
 

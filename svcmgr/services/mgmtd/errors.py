@@ -44,6 +44,13 @@ class RegisterFail(AlreadyExists):
     number: ClassVar[int] = 5004
 
 
+class InvalidRoutingInfoVersion(BadInput):
+    """A routing version above the newest, of a copy of another history; ``details['newest']`` is the newest."""
+
+    code = "invalid-routing-info-version"
+    number: ClassVar[int] = 5005
+
+
 class InvalidConfigVersion(BadInput):
     """A config version above the newest one; ``details['newest']`` is that."""
 
@@ -65,6 +72,13 @@ class HeartbeatVersionStale(HeartbeatFail):
     number: ClassVar[int] = 5009
 
 
+class ClientSessionVersionStale(SvcmgrError):
+    """A call of a client that is not newer than its last one; ``details['version']`` is that of the last one."""
+
+    code = "client-session-version-stale"
+    number: ClassVar[int] = 5010
+
+
 class InvalidTag(BadInput):
     code = "invalid-tag"
     number: ClassVar[int] = 5011
@@ -73,6 +87,18 @@ class InvalidTag(BadInput):
 class ChainNotFound(BadInput):
     code = "chain-not-found"
     number: ClassVar[int] = 5012
+
+
+class ExtendClientSessionMismatch(SvcmgrError):
+    """A client says something else of itself than when its session began; ``details['field']`` is what."""
+
+    code = "extend-client-session-mismatch"
+    number: ClassVar[int] = 5014
+
+
+class ClientSessionNotFound(BadInput):
+    code = "client-session-not-found"
+    number: ClassVar[int] = 5015
 
 
 class TargetNotFound(BadInput):

@@ -1,7 +1,8 @@
 """Owner, mode, extended attributes and times of a file, taken over from another one.
 
-The order matters: a change of owner clears set-user-ID bits and file capabilities (chown(2), capabilities(7)), an access
-list changes the group bits of the mode (acl(5)), and everything changes times. So owner, attributes, mode, times.
+The order matters: a change of owner clears set-user-ID bits and file capabilities (chown(2), capabilities(7)), an
+access list changes the group bits of the mode (acl(5)), and everything changes times. So it is owner, attributes, mode,
+times.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import stat
 
 from svcmgr.services.snapd.job import Job
 
+_DEFAULT_LIST = "system.posix_acl_default"
 #: What a directory's default access list leaves on whatever is made in it (acl(5)).
-INHERITED = frozenset({"system.posix_acl_access", "system.posix_acl_default"})
+INHERITED = frozenset({"system.posix_acl_access", _DEFAULT_LIST})
+#: How xfs shows access lists a second time (linux: fs/xfs/xfs_xattr.c); they come with the first.
+_TWICE = "trusted.SGI_ACL_"
 _NO_ATTRIBUTES = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
 
 
@@ -47,7 +51,8 @@ def address(parent: int, name: str) -> str:
 def names_of(file: int | str) -> list[str]:
     """The names of its extended attributes; none where the file system has no such thing. Raises OSError."""
     try:
-        return os.listxattr(file) if isinstance(file, int) else os.listxattr(file, follow_symlinks=False)
+        names = os.listxattr(file) if isinstance(file, int) else os.listxattr(file, follow_symlinks=False)
+        return [name for name in names if not name.startswith(_TWICE)] if names else names
     except OSError as error:
         if error.errno in _NO_ATTRIBUTES:
             return []
@@ -72,6 +77,11 @@ def copy_xattrs(source: int | str, target: int | str, job: Job, path: str) -> No
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
             job.note(path, f"attribute {name}: {error.strerror}")
+
+
+def has_default_list(directory: int) -> bool:
+    """Whether what is made in the open ``directory`` gets an access list from it."""
+    return _DEFAULT_LIST in names_of(directory)
 
 
 def drop_inherited(target: int | str) -> None:

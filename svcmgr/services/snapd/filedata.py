@@ -35,7 +35,11 @@ def share(source: int, target: int, size: int, job: Job) -> None:
 
 
 def copy(source: int, target: int, size: int, job: Job) -> None:
-    """Copy at most the first ``size`` bytes; holes stay holes (lseek(2), SEEK_DATA). Raises OSError, GivenUp, LowSpace."""
+    """Copy at most the first ``size`` bytes; holes stay holes (lseek(2), SEEK_DATA).
+
+    Raises:
+        OSError, GivenUp, LowSpace: part of it is there.
+    """
     status = os.fstat(source)
     if status.st_blocks * 512 >= size:
         _copy_range(source, target, 0, size, job)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from svcmgr.background import outlast
 from svcmgr.services.snapd.space import check_space
 from svcmgr.volume import Cost, Free
 
@@ -19,16 +20,19 @@ T = TypeVar("T")
 
 #: How many notes are kept, and how long one may be, in characters. The rest is counted.
 NOTES_MAX, NOTE_LENGTH = 100, 300
-#: The guard looks again after so many bytes or files.
-_LOOK_BYTES, _LOOK_FILES = 64 << 20, 4096
+#: The guard looks again after at most so many bytes or files, and after at least so many bytes.
+_LOOK_BYTES, _LOOK_FILES, _LOOK_LEAST = 64 << 20, 4096, 1 << 20
 
 
-class GivenUp(Exception):  # noqa: N818 - a fact, not a fault
+class GivenUp(Exception):
     """The operation was told to end."""
 
 
 class Guard:
-    """Looks from time to time whether the file system of ``fd`` keeps its free space."""
+    """Looks from time to time whether the file system of ``fd`` keeps its free space: the oftener the less is left.
+
+    So a copy ends close to the limit, and never fills the file system under its users.
+    """
 
     def __init__(self, keep: Free, fd: int, where: str) -> None:
         self._keep = keep
@@ -36,14 +40,16 @@ class Guard:
         self._where = where
         self._bytes = 0
         self._files = 0
+        self._allowance = 0
 
     def spent(self, size: int) -> None:
         """One file, or one piece of one, was written. Raises LowSpace."""
         self._bytes += size
         self._files += 1
-        if self._bytes >= _LOOK_BYTES or self._files >= _LOOK_FILES:
+        if self._bytes >= self._allowance or self._files >= _LOOK_FILES:
             self._bytes = self._files = 0
-            check_space(self._keep, self._fd, self._where)
+            spare = check_space(self._keep, self._fd, self._where)
+            self._allowance = max(_LOOK_LEAST, min(_LOOK_BYTES, spare // 2))
 
 
 class Job:
@@ -84,6 +90,8 @@ class Job:
 
     def shared_file(self, size: int) -> None:
         self.shared += size
+        if self.guard is not None:
+            self.guard.spent(0)
 
     def cost(self, seconds: float) -> Cost:
         return Cost(seconds=round(seconds, 6), files=self.files, copied_bytes=self.copied, shared_bytes=self.shared)
@@ -101,15 +109,13 @@ async def in_thread(job: Job, work: Callable[[], T]) -> T:
     """
     future = asyncio.get_running_loop().run_in_executor(None, work)
     try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        job.give_up()
-        while not future.done():
-            try:
-                await asyncio.wait({future})
-            except asyncio.CancelledError:
-                continue  # told again; the thread has been told already
-        future.exception()  # looked at, or the loop complains; the cancellation is what counts
-        raise
+        await asyncio.wait([future])
+    finally:
+        if not future.done():
+            job.give_up()
+            await outlast(future)
+        future.exception()  # looked at, or the loop complains when a cancellation is what counts
+    try:
+        return future.result()
     except GivenUp:
         raise asyncio.CancelledError from None

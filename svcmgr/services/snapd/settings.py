@@ -50,7 +50,7 @@ class Settings:
             return cls(
                 volume=_need(given, "volume"),
                 volume_id=_need(given, "volume-id"),
-                bricks=tuple(_path(_need(dict(graph.node(n).options), "directory")) for n in snapshots.subvolumes),
+                bricks=tuple(_brick(graph, name) for name in snapshots.subvolumes),
                 store=_path(_need(given, "store")),
                 method=_word(given, "method", METHODS),
                 min_free=parse_free(_need(given, "min-free")),
@@ -79,6 +79,11 @@ def _only(graph: Graph, kind: str) -> Node:
     if len(found) != 1:
         raise BadVolfile(f"cannot use this volfile for snapd: it has {len(found)} blocks of type {kind}, one is needed")
     return found[0]
+
+
+def _brick(graph: Graph, name: str) -> Path:
+    node = graph.node(name)
+    return _path(_need(dict(node.options) if node else {}, "directory"))
 
 
 def _need(options: Mapping[str, str], key: str) -> str:

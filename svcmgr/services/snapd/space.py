@@ -30,17 +30,22 @@ class Space:
         return self.free / self.total if self.total else 0.0
 
 
-def check_space(keep: Free, fd: int, where: str) -> None:
-    """Raise LowSpace where less than ``keep`` is free on the file system of ``fd``."""
+def check_space(keep: Free, fd: int, where: str) -> int:
+    """How many bytes more than ``keep`` are free on the file system of ``fd``. Raises LowSpace where there are less."""
     space = Space.of(fd)
     if space.free < (bytes_to_keep := keep.of(space.total)):
         raise LowSpace(
-            f"cannot go on writing to {where}: {space.free} bytes are free and {bytes_to_keep} must stay free "
+            f"cannot go on writing to {where}: {_mib(space.free)} are free and {_mib(bytes_to_keep)} must stay free "
             f"({keep.text()} by features.snapshot-min-free); delete snapshots, or lower the option",
             free=space.free,
             keep=bytes_to_keep,
             brick=where,
         )
+    return space.free - bytes_to_keep
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"
 
 
 def fullest(spaces: Iterable[Space]) -> Space:

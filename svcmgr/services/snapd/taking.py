@@ -88,9 +88,7 @@ class Taking:
         job.check()
         for brick in bricks:
             try:
-                os.rename(
-                    snapshot_id + PARTIAL, snapshot_id, src_dir_fd=brick.snapshots, dst_dir_fd=brick.snapshots
-                )
+                os.rename(snapshot_id + PARTIAL, snapshot_id, src_dir_fd=brick.snapshots, dst_dir_fd=brick.snapshots)
                 os.fsync(brick.snapshots)
             except OSError as error:
                 raise StorageFailed(

@@ -60,6 +60,7 @@ class TreeCopy:
         self._job = job
         self._links: dict[int, _Link] = {}
         self._top = -1
+        self._inherits = False
 
     def tree(self, source: int, target: int, *, hide_reserved: bool = True) -> None:
         """The content of the open directory ``source`` into the open and empty ``target``, then its attributes.
@@ -87,8 +88,8 @@ class TreeCopy:
         and OSError where ``name`` cannot be had."""
         status = os.stat(name, dir_fd=source, follow_symlinks=False)
         if not stat.S_ISDIR(status.st_mode):
+            self._inherits = attributes.has_default_list(target)
             self._other(source, name, target, new_name, new_name)
-            attributes.drop_inherited(attributes.address(target, new_name))
             return
         with contextlib.ExitStack() as stack:
             below = open_dir(name, source)
@@ -172,6 +173,8 @@ class TreeCopy:
             attributes.take_over_by_name(attributes.address(source, name), target, new_name, status, self._job)
         elif kind in _SPECIAL:
             os.mknod(new_name, kind | 0o600, status.st_rdev, dir_fd=target)
+            if self._inherits:
+                attributes.drop_inherited(attributes.address(target, new_name))
             attributes.take_over_by_name(attributes.address(source, name), target, new_name, status, self._job)
         else:
             self._job.note(path, "a socket has no content to keep; left out")
@@ -224,6 +227,8 @@ class TreeCopy:
             # What was shared is one moment of the file; what was copied may be several.
             if self._job.shared == shared and os.fstat(read).st_mtime_ns != status.st_mtime_ns:
                 self._job.note(path, "it changed while it was copied")
+        if self._inherits:
+            attributes.drop_inherited(written)
         attributes.take_over(read, written, status, self._job, path)
 
 

@@ -18,25 +18,20 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from svcmgr.conn.retry import Retry
 from svcmgr.errors import SvcmgrError, Unsupported
 from svcmgr.fsutil import make_dir
 from svcmgr.proc.mounts import SOURCE_PREFIX, TableWatch, detach, mounted_at, mounts_at
 from svcmgr.services.snapd.view.filesystem import FileSystem
-from svcmgr.services.snapd.view.inodes import Node
-
-if TYPE_CHECKING:
-    from svcmgr.services.snapd.view.binding import Session
+from svcmgr.services.snapd.view.session import READ_AHEAD, Session
 
 #: A mount that somebody took away comes back after these delays, and at once after it had stood for HEALTHY_S.
 AGAIN = Retry(first=0.1, factor=2.0, cap=30.0)
 HEALTHY_S = 60.0
 #: Threads that wait for disks on behalf of readers.
 _DISK_THREADS = 8
-#: What the kernel reads ahead of a sequential reader; the largest request of a FUSE mount.
-_READ_AHEAD_KB = 1024
 
 
 class Carrier:
@@ -97,9 +92,9 @@ class Carrier:
         if self._session is not None and not self._ending.is_set():
             self._letting_go = self._side.submit(_forget, self._session, tuple(names))
 
-    def _crowded(self, victims: list[Node]) -> None:
+    def _crowded(self) -> None:
         if self._letting_go is None or self._letting_go.done():
-            self.forget((node.parent, node.path.rpartition(b"/")[2]) for node in victims)
+            self.forget(self.files.victims())
 
     def _run(self) -> None:
         try:
@@ -121,7 +116,6 @@ class Carrier:
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.set_exception_handler(self._complain)
         failures = 0
         while not self._ending.is_set():
             began = self._loop.time()
@@ -135,8 +129,10 @@ class Carrier:
                 return
             if not self._first.done():
                 return  # what is refused at the first attempt needs somebody to do something
-            failures = 0 if self._loop.time() - began > HEALTHY_S else failures + 1
+            if self._loop.time() - began > HEALTHY_S:
+                failures = 0
             await self._pause(AGAIN.delay(failures, random))
+            failures += 1
 
     async def _pause(self, delay: float) -> None:
         self._log.warning("the view at %s is away: %s; next attempt in %.1f s", self._mount, self.trouble, delay)
@@ -146,9 +142,8 @@ class Carrier:
 
     async def _stand(self) -> None:
         """Mount, and answer until the mount is gone. Raises SvcmgrError or OSError when it cannot be mounted."""
-        session_class = _binding()
         prepare(self._mount)
-        session = self._session = session_class(self._mount, self._source, self.files, self._tune)
+        session = self._session = Session(self._mount, self._source, self.files, self._tune)
         watch = TableWatch()
         loop = asyncio.get_running_loop()
         try:
@@ -183,13 +178,7 @@ class Carrier:
     def _tune(self) -> None:
         """Let the kernel read far ahead. Only possible once it has agreed with us on all else, at the first request."""
         with contextlib.suppress(OSError):  # not root, or a container without sysfs: it is slower, and works
-            Path("/sys/class/bdi", self._device, "read_ahead_kb").write_text(str(_READ_AHEAD_KB))
-
-    def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        # A worker whose request was taken back (see binding.py), or one that was woken while the session ended.
-        if not isinstance(error, (BlockingIOError, asyncio.InvalidStateError)):
-            self._log.error("the view: %s", context.get("message"), exc_info=error)
+            Path("/sys/class/bdi", self._device, "read_ahead_kb").write_text(str(READ_AHEAD // 1024))
 
 
 def _nothing() -> None:
@@ -199,15 +188,6 @@ def _nothing() -> None:
 def _forget(session: Session, names: Iterable[tuple[int, bytes]]) -> None:
     for parent, name in names:
         session.forget(parent, name)
-
-
-def _binding() -> type[Session]:
-    """Raises Unsupported with what to install."""
-    try:
-        from svcmgr.services.snapd.view.binding import Session
-    except ImportError as error:
-        raise Unsupported(f"cannot load pyfuse3: {error}; install it with: pip install 'svcmgr[view]'") from error
-    return Session
 
 
 def prepare(mount: Path) -> None:

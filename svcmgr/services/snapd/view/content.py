@@ -16,7 +16,8 @@ from typing import NoReturn
 
 import attrs
 
-from svcmgr.proc.beneath import directory_piece, open_beneath
+from svcmgr.proc.beneath import directory_piece, open_beneath, open_unmarked
+from svcmgr.services.snapd.roots import open_root
 from svcmgr.services.snapd.view.descriptors import Descriptors
 from svcmgr.services.snapd.view.inodes import Key, Node, key_of
 from svcmgr.services.snapd.view.shown import Root
@@ -70,7 +71,7 @@ class Content:
         def make() -> int:
             if cached:
                 fail(errno.EAGAIN)
-            return os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return open_root(root.path)
 
         with self._roots.lend(root.key, make) as top:
             yield top
@@ -116,7 +117,7 @@ class Content:
     def piece(self, root: Root, path: bytes, position: int) -> list[Item]:
         """Entries of a directory from ``position`` on, about a hundred; [] is the end."""
         with self._top(root, False) as top:
-            fd = _open_unmarked(top, path, os.O_DIRECTORY, False)
+            fd = open_unmarked(top, path, os.O_DIRECTORY)
             try:
                 while named := directory_piece(fd, position, _PIECE):
                     found = [(name, following, _look(fd, path, name)) for name, following in named]
@@ -133,7 +134,7 @@ class Content:
 
         def make() -> int:
             with self._top(root, cached) as top:
-                fd = _open_unmarked(top, node.path, os.O_NONBLOCK, cached)
+                fd = open_unmarked(top, node.path, os.O_NONBLOCK, cached=cached)
             status = os.fstat(fd)
             if (status.st_dev, status.st_ino) == (node.key.device, node.key.inode) and stat.S_ISREG(status.st_mode):
                 return fd
@@ -147,6 +148,11 @@ class Content:
         """Open the regular file of ``node`` and keep it at hand."""
         with self.file(root, node, cached):
             pass
+
+    def seek(self, root: Root, node: Node, offset: int, whence: int) -> int:
+        """Where data or a hole begins; ENXIO behind the last."""
+        with self.file(root, node) as fd:
+            return os.lseek(fd, offset, whence)
 
     def read(self, root: Root, node: Node, buffer: memoryview, offset: int, cached: bool = False) -> int:
         """Fill ``buffer`` from ``offset`` on; how many bytes there were, fewer only at the end of the file."""
@@ -178,16 +184,6 @@ class Content:
 def _itself(fd: int) -> str:
     # The calls for xattrs refuse an O_PATH descriptor; its name in /proc leads to the file itself, also to a symlink.
     return f"/proc/self/fd/{fd}"
-
-
-def _open_unmarked(top: int, path: bytes, flags: int, cached: bool) -> int:
-    # Reading a snapshot must not change its access times; only owner and root may ask for that (open(2)).
-    try:
-        return open_beneath(top, path, os.O_RDONLY | os.O_NOATIME | flags, cached=cached)
-    except PermissionError as error:
-        if error.errno != errno.EPERM:
-            raise
-        return open_beneath(top, path, os.O_RDONLY | flags, cached=cached)
 
 
 def join(directory: bytes, name: bytes) -> bytes:

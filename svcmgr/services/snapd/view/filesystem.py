@@ -14,17 +14,19 @@ snapshot that is shown no more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
 from svcmgr.services.snapd.view.content import Content, File, fail, hidden, join
 from svcmgr.services.snapd.view.inodes import TOP, Inodes, Key, Node
+from svcmgr.services.snapd.view.protocol import Space, Status
 from svcmgr.services.snapd.view.shown import Root, Shelf, Shown
 
 #: Seconds that the kernel may believe an entry or attributes: inside snapshots, and at the top of the mount.
@@ -38,33 +40,6 @@ _LEFTOVERS = 64
 _BUFFERS, _BUFFER = 8, 1 << 20
 
 T = TypeVar("T")
-
-
-class Status(Protocol):
-    """The fields of os.stat_result that are passed on; the inode number is not among them."""
-
-    @property
-    def st_mode(self) -> int: ...
-    @property
-    def st_nlink(self) -> int: ...
-    @property
-    def st_uid(self) -> int: ...
-    @property
-    def st_gid(self) -> int: ...
-    @property
-    def st_rdev(self) -> int: ...
-    @property
-    def st_size(self) -> int: ...
-    @property
-    def st_blksize(self) -> int: ...
-    @property
-    def st_blocks(self) -> int: ...
-    @property
-    def st_atime_ns(self) -> int: ...
-    @property
-    def st_mtime_ns(self) -> int: ...
-    @property
-    def st_ctime_ns(self) -> int: ...
 
 
 @attrs.frozen
@@ -124,7 +99,8 @@ class FileSystem:
         self.shown = Shown.of(())
         self.hide_dot = hide_dot
         self.counts = Counts()
-        self.crowded: Callable[[list[Node]], None] = lambda victims: None
+        #: Called when there are more nodes than there should be.
+        self.crowded: Callable[[], None] = lambda: None
         self._content = Content()
         self._pool = pool
         self._inodes = Inodes()
@@ -198,13 +174,19 @@ class FileSystem:
         self._inodes.remember(found.node)
         if len(self._inodes) > self._crowded_at:
             self._crowded_at = len(self._inodes) + CROWDED // 4
-            self.crowded(self._inodes.victims())
+            self.crowded()
 
     def forget(self, forgotten: Iterable[tuple[int, int]]) -> None:
         """The kernel forgot (number, lookups)."""
         self._inodes.forget(forgotten)
-        if len(self._inodes) < CROWDED // 2:
+        if len(self._inodes) <= CROWDED:
             self._crowded_at = CROWDED
+        else:
+            self.crowded()  # it lets go, so it can be asked for more
+
+    def victims(self) -> list[tuple[int, bytes]]:
+        """What the kernel is best asked to let go of: (directory, name)."""
+        return [(node.parent, node.path.rpartition(b"/")[2]) for node in self._inodes.victims()]
 
     def forget_all(self) -> None:
         """The mount is gone, and all that its kernel side remembered."""
@@ -261,6 +243,23 @@ class FileSystem:
         await self._soon(self._content.touch, self._root(node), node)
         self.counts.opens += 1
 
+    @contextlib.contextmanager
+    def at_hand(self, number: int) -> Iterator[int | None]:
+        """A descriptor of the regular file if that can be had without waiting, else None."""
+        node = self._node(number)
+        with contextlib.ExitStack() as stack:
+            try:
+                fd = stack.enter_context(self._content.file(self._root(node), node, True))
+            except OSError:
+                yield None
+            else:
+                yield fd
+
+    async def seek(self, number: int, offset: int, whence: int) -> int:
+        """Where data or a hole begins (lseek(2) with SEEK_DATA and SEEK_HOLE)."""
+        node = self._node(number)
+        return await self._later(self._content.seek, self._root(node), node, offset, whence)
+
     async def read(self, number: int, offset: int, size: int) -> memoryview:
         """``size`` bytes from ``offset`` on, fewer at the end. To be used before the loop runs anything else."""
         node = self._node(number)
@@ -292,11 +291,13 @@ class FileSystem:
             fail(errno.ENODATA)
         return self._node(number)
 
-    async def statfs(self) -> os.statvfs_result | None:
-        """The file system of the first snapshot shown, None when there is none."""
+    async def statfs(self) -> Space:
+        """The file system of the first snapshot shown; nothing when there is none."""
         for root in self.shown.roots.values():
-            return await self._later(self._content.statfs, root)
-        return None
+            status = await self._later(self._content.statfs, root)
+            sizes = status.f_blocks, status.f_bfree, status.f_bavail, status.f_files, status.f_ffree
+            return Space(*sizes, status.f_frsize)
+        return Space()
 
     # --- activation --------------------------------------------------------------------------------
 
