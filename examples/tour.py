@@ -1,4 +1,4 @@
-"""The tour: real services under svcmgrd, one killed, svcmgrd itself killed; a volume with snapshots that a user reads.
+"""The tour: services killed and back, svcmgrd itself killed; a volume whose snapshots users read; a small cluster.
 
     make run        or        python examples/tour.py [DIR]
 
@@ -53,6 +53,15 @@ def wait_for(name: str, old: int) -> float:
             return time.monotonic() - began
         time.sleep(0.05)
     raise SystemExit(f"{name} did not come back; look at: {SHOWN} logs {name}")
+
+
+def wait_for_text(text: str, *args: str) -> None:
+    """Return when ``text`` is in what the command prints."""
+    end = time.monotonic() + 20
+    while text not in subprocess.run([*SVCMGR, *args], capture_output=True, text=True, check=False).stdout:
+        if time.monotonic() > end:
+            raise SystemExit(f"{text!r} did not come; look at: {SHOWN} {shlex.join(args)}")
+        time.sleep(0.1)
 
 
 def prepare() -> None:
@@ -132,6 +141,28 @@ def volumes() -> None:
     svcmgr("snapshot", "list", "photos")
 
 
+def cluster() -> None:
+    say("mgmtd knows the members of a cluster and who serves which replica; here with three simulated storage nodes")
+    svcmgr("add", "mgmtd", "--kind", "mgmtd", "--start")
+    for number in (2, 3, 4):
+        svcmgr("mgmtd", "nodes", "register", str(number), "storage")
+        node = [sys.executable, "-m", "svcmgr.services", "svcmgr.services.mgmtd.simnoded:SimNoded"]
+        where = ["--mgmtd", facts("mgmtd")["socket"], "--node", str(number), "--targets", f"{number}01"]
+        env = f"PYTHONPATH={HERE.parent}"
+        quick = ["--heartbeat", "1", "--sync", "1"]
+        svcmgr("add", f"node{number}", "--kind", "daemon", "--start", "--env", env, "--", *node, *where, *quick)
+    svcmgr("mgmtd", "chains", "set", "1", "201", "301", "401")
+    svcmgr("mgmtd", "wait", "all-serving", "--timeout", "30")
+    say("a node goes: its chain serves on without it; it returns, and syncs before it serves again")
+    svcmgr("stop", "node2")
+    wait_for_text("(OFFLINE", "mgmtd", "chains", "list")
+    svcmgr("mgmtd", "chains", "list")
+    svcmgr("start", "node2")
+    svcmgr("mgmtd", "wait", "all-serving", "--timeout", "30")
+    svcmgr("mgmtd", "chains", "explain", "1")
+    svcmgr("mgmtd", "events", "chain", "1")
+
+
 def main() -> None:
     prepare()
     say("start svcmgrd in the background")
@@ -139,13 +170,14 @@ def main() -> None:
     define()
     svcmgr("status", "cache", "clock", "visits")
     volumes()
+    cluster()
     say("kill -9 redis: svcmgrd sees it at once and starts another")
     old = facts("cache")["pid"]
     os.kill(old, signal.SIGKILL)
     print(f"back after {wait_for('cache', old):.2f} s")
     svcmgr("events", "cache")
     say("kill -9 svcmgrd: no service notices, and the next svcmgrd adopts all of them")
-    before = {name: facts(name)["pid"] for name in ("cache", "clock", "visits", "snapd@photos")}
+    before = {name: facts(name)["pid"] for name in ("cache", "clock", "visits", "snapd@photos", "mgmtd", "node2")}
     hello = subprocess.run([*SVCMGR, "status", "--json"], capture_output=True, text=True, check=True)
     os.kill(json.loads(hello.stdout)["svcmgrd"]["pid"], signal.SIGKILL)
     svcmgr("status", check=False)
@@ -156,7 +188,7 @@ def main() -> None:
     say("now try")
     for line in ("status", "logs -f visits", "stop cache", "start visits", "show clock", "events -f", "doctor"):
         print(f"  {SHOWN} {line}")
-    for line in ("volume info photos", "volume options", "snapshot schedules photos"):
+    for line in ("volume info photos", "snapshot schedules photos", "mgmtd doctor", "mgmtd routing watch"):
         print(f"  {SHOWN} {line}")
     print(f"  {SHOWN} shutdown --all      ends everything the tour started")
     if os.path.ismount(DISK):

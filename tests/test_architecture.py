@@ -99,7 +99,7 @@ PURE = words(
     services.mgmtd.config.stages services.mgmtd.config.rollevents services.mgmtd.config.rollmachine
     services.mgmtd.config.rollstate services.mgmtd.config.rollout
     services.snapd.view.inodes services.snapd.view.protocol services.snapd.view.shown
-    services.mgmtd.wire services.mgmtd.wire.base services.mgmtd.wire.nodes services.mgmtd.wire.heartbeats
+    services.mgmtd.simnode services.mgmtd.wire.base services.mgmtd.wire.nodes services.mgmtd.wire.heartbeats
     services.mgmtd.wire.chains services.mgmtd.wire.routing services.mgmtd.wire.configs services.mgmtd.wire.clients
     services.mgmtd.wire.itself
     services.mgmtd.ids services.mgmtd.states services.mgmtd.errors services.mgmtd.targets services.mgmtd.chain
@@ -115,8 +115,9 @@ PURE = words(
     """,
     prefix="svcmgr.",
 )
-#: What a pure module may know besides: names of files and services (paths computes, and looks at nothing here).
-ALMOST_PURE = frozenset({"svcmgr", "svcmgr.paths"})
+#: What a pure module may know besides: names of files and services (paths computes, and looks at nothing here), and a
+#: door that only loads pure modules.
+ALMOST_PURE = frozenset({"svcmgr", "svcmgr.paths", "svcmgr.services.mgmtd.wire"})
 PLANNED_PURE = words(
     """
     monclient.hunt monclient.subs monclient.commands monclient.monmap
@@ -162,7 +163,8 @@ def _room_of_service(parts: list[str]) -> str:
         return "services.daemonkit"
     if parts[1] == "daemon" or parts[2:] == ["service"]:
         return "services.host-side"
-    if parts[1] == "wire" or parts[2:3] == ["wire"]:
+    # What a daemon refuses is part of what it says: a client tells errors apart by their class.
+    if parts[1] == "wire" or parts[2:3] in (["wire"], ["errors"]):
         return "services.wire"
     return f"services.{parts[1]}" if len(parts) > 2 else "services.door"
 

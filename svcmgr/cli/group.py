@@ -35,6 +35,7 @@ COMMANDS: CommandTable = {
     "doctor": ("doctor", "doctor"),
     "volume": ("volume", "volume"),
     "snapshot": ("snapshot", "snapshot"),
+    "mgmtd": ("mgmtd", "mgmtd"),
     "up": ("daemon", "up"),
     "shutdown": ("daemon", "shutdown"),
     "install": ("install", "install"),

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import msgspec
 
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2, "bold": 1}
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _STATUS_COLOURS = {
     "online": "green",
     "degraded": "yellow",
@@ -152,6 +153,16 @@ def duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02}m"
     return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
+
+
+def size(count: int) -> str:
+    """Bytes in the largest binary unit that leaves a whole part: ``12 B``, ``1.5 MiB``."""
+    if count < 1024:
+        return f"{count} B"
+    power = 1
+    while power < len(_UNITS) - 1 and count / 1024**power >= 1023.95:  # what would be shown as 1024.0
+        power += 1
+    return f"{count / 1024**power:.1f} {_UNITS[power]}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -11,7 +11,6 @@ from svcmgr.cli.app import App
 from svcmgr.cli.options import command, json_option
 from svcmgr.cli.snapshot_args import complete_snapshots, long_timeout_option, snapshot_argument, volume_argument
 from svcmgr.cli.snapshot_daemon import reach
-from svcmgr.cli.snapshot_rows import size
 from svcmgr.errors import EXIT_OK
 from svcmgr.services.snapd.wire import Difference, DiffReply, DiffRequest
 
@@ -62,7 +61,7 @@ def _line(difference: Difference) -> str:
     sizes = (difference.old_size, difference.new_size)
     words = ""
     if difference.kind == "file" and sizes[0] != sizes[1]:
-        words = " (" + " -> ".join(size(count) for count in sizes if count is not None) + ")"
+        words = " (" + " -> ".join(render.size(count) for count in sizes if count is not None) + ")"
     return f"{_SIGNS.get(difference.change, '?')} {path}{words}"
 
 

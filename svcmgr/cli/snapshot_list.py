@@ -12,7 +12,7 @@ from svcmgr.cli.app import App
 from svcmgr.cli.options import command, json_option
 from svcmgr.cli.snapshot_args import snapshot_argument, snapshots_argument, volume_argument
 from svcmgr.cli.snapshot_daemon import reach
-from svcmgr.cli.snapshot_rows import COLUMNS, as_object, cells, cost_words, size
+from svcmgr.cli.snapshot_rows import COLUMNS, as_object, cells, cost_words
 from svcmgr.errors import EXIT_OK
 from svcmgr.services.snapd.wire import NameRequest, SnapshotInfo, SnapshotsReply, SnapshotsRequest
 
@@ -62,7 +62,7 @@ def _summary(reply: SnapshotsReply) -> str:
     if reply.limit:
         words += f", at most {reply.limit}"
     if reply.total_bytes:
-        words += f"; {size(reply.free_bytes)} of {size(reply.total_bytes)} free"
+        words += f"; {render.size(reply.free_bytes)} of {render.size(reply.total_bytes)} free"
     return words
 
 

@@ -19,7 +19,7 @@ from svcmgr.cli.snapshot_args import (
     yes_option,
 )
 from svcmgr.cli.snapshot_daemon import reach
-from svcmgr.cli.snapshot_rows import short_duration, size
+from svcmgr.cli.snapshot_rows import short_duration
 from svcmgr.errors import EXIT_FAILED, EXIT_OK, BadInput
 from svcmgr.services.snapd.wire import NameRequest, RestoreReply, RestoreRequest, SnapshotInfo
 
@@ -101,7 +101,7 @@ def _document(reply: RestoreReply) -> dict[str, object]:
 
 
 def _lines(volume: str, reply: RestoreReply) -> list[str]:
-    amount = f"{render.plural(reply.files, 'file')}, {size(reply.bytes)}, {short_duration(reply.seconds)}"
+    amount = f"{render.plural(reply.files, 'file')}, {render.size(reply.bytes)}, {short_duration(reply.seconds)}"
     lines = [f"{volume}: restored {' and '.join(reply.where)} ({amount})"]
     if reply.safety:
         lines.append(f"{volume}: what was there before is in snapshot {reply.safety}")

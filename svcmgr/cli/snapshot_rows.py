@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from svcmgr.cli.render import Column, duration
+from svcmgr.cli.render import Column, duration, size
 from svcmgr.cli.rows import seconds_only
 from svcmgr.clock import rfc3339
 from svcmgr.services.snapd.wire import Cost, Schedule, Snapshot
@@ -74,23 +74,12 @@ def cost_words(cost: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _SIZES = (("copied_bytes", "copied"), ("shared_bytes", "shared"))
 
 
 def short_duration(seconds: float) -> str:
     """Seconds with what matters of them: ``0.02s``, ``4s``, ``3m04s``."""
     return f"{seconds:.2f}s" if seconds < 10 else duration(seconds)
-
-
-def size(count: int) -> str:
-    """Bytes in the largest binary unit that leaves a whole part: ``12 B``, ``1.5 MiB``."""
-    if count < 1024:
-        return f"{count} B"
-    power = 1
-    while power < len(_UNITS) - 1 and count / 1024**power >= 1023.95:  # what would be shown as 1024.0
-        power += 1
-    return f"{count / 1024**power:.1f} {_UNITS[power]}"
 
 
 def schedule_object(schedule: Schedule) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from svcmgr.clock import SystemClock
 from svcmgr.conn import Access, Server, ServerSpec, Verb
 from svcmgr.host import wire, wire_volumes
 from svcmgr.services import wire as services_wire
+from svcmgr.services.mgmtd import wire as mgmtd_wire
 from svcmgr.services.snapd import wire as snapd_wire
 
 _VERBS: dict[str, tuple[Access, type | None]] = {
@@ -67,6 +68,39 @@ _SNAPD_VERBS: dict[str, tuple[Access, type | None]] = {
     "schedule-remove": (Access.ADMIN, snapd_wire.NameRequest),
     "list": (Access.READ, snapd_wire.PathRequest),
     "read": (Access.READ, snapd_wire.ReadRequest),
+}
+_MGMTD_VERBS: dict[str, tuple[Access, type | None]] = {
+    "primary": (Access.READ, mgmtd_wire.PrimaryRequest),
+    "register-node": (Access.ADMIN, mgmtd_wire.RegisterNodeRequest),
+    "unregister-node": (Access.ADMIN, mgmtd_wire.NodeRequest),
+    "enable-node": (Access.ADMIN, mgmtd_wire.NodeRequest),
+    "disable-node": (Access.ADMIN, mgmtd_wire.DisableNodeRequest),
+    "set-node-tags": (Access.ADMIN, mgmtd_wire.SetTagsRequest),
+    "nodes": (Access.READ, mgmtd_wire.NodesRequest),
+    "routing": (Access.READ, mgmtd_wire.RoutingRequest),
+    "watch": (Access.READ, mgmtd_wire.WatchRequest),
+    "set-chains": (Access.ADMIN, mgmtd_wire.SetChainsRequest),
+    "set-chain-table": (Access.ADMIN, mgmtd_wire.SetTableRequest),
+    "update-chain": (Access.ADMIN, mgmtd_wire.UpdateChainRequest),
+    "rotate-lastsrv": (Access.ADMIN, mgmtd_wire.RotateRequest),
+    "rotate-preferred": (Access.ADMIN, mgmtd_wire.RotateRequest),
+    "set-preferred-order": (Access.ADMIN, mgmtd_wire.PreferRequest),
+    "chains": (Access.READ, mgmtd_wire.ChainsRequest),
+    "chain-tables": (Access.READ, mgmtd_wire.TablesRequest),
+    "targets": (Access.READ, mgmtd_wire.TargetsRequest),
+    "orphans": (Access.READ, mgmtd_wire.ClusterRequest),
+    "explain-chain": (Access.READ, mgmtd_wire.ChainRequest),
+    "set-config": (Access.ADMIN, mgmtd_wire.SetConfigRequest),
+    "config": (Access.READ, mgmtd_wire.ConfigRequest),
+    "config-versions": (Access.READ, mgmtd_wire.ConfigVersionsRequest),
+    "rollback-config": (Access.ADMIN, mgmtd_wire.RollbackRequest),
+    "sessions": (Access.READ, mgmtd_wire.SessionsRequest),
+    "set-universal-tags": (Access.ADMIN, mgmtd_wire.SetHostTagsRequest),
+    "universal-tags": (Access.READ, mgmtd_wire.HostTagsRequest),
+    "events": (Access.READ, mgmtd_wire.EventsRequest),
+    "lease": (Access.READ, mgmtd_wire.ClusterRequest),
+    "release-lease": (Access.ADMIN, mgmtd_wire.ReleaseLeaseRequest),
+    "fsck": (Access.ADMIN, mgmtd_wire.ClusterRequest),
 }
 NOW = 1769846400.25  # 2026-01-31T08:00:00.250Z
 
@@ -179,6 +213,29 @@ class ScriptedSnapd(ScriptedSvcmgrd):
         self.socket = layout.service_socket("snapd@v0")
 
 
+class ScriptedMgmtd(ScriptedSvcmgrd):
+    """The same for the mgmtd of service mgmtd, whose answers are wrapped; ``epoch`` and ``version`` may be changed."""
+
+    name = "mgmtd"
+    verbs = _MGMTD_VERBS
+
+    def __init__(self, layout: paths.Layout) -> None:
+        super().__init__(layout)
+        self.socket = layout.service_socket("mgmtd")
+        self.epoch = 5
+        self.version = 42
+        self.answers["config-versions"] = mgmtd_wire.ConfigVersions([mgmtd_wire.ConfigInfo("STORAGE", 2)])
+
+    def _handler(self, verb: str) -> Callable[..., Any]:
+        handle = super()._handler(verb)
+
+        def wrap(request: Any, ctx: Any) -> mgmtd_wire.Answer:
+            result = handle(request, ctx)
+            return mgmtd_wire.Answer(self.epoch, self.version, 1, result)
+
+        return wrap
+
+
 class Result(msgspec.Struct):
     """How one run of the command line ended."""
 
@@ -210,6 +267,12 @@ def svcmgrd(layout: paths.Layout) -> Iterator[ScriptedSvcmgrd]:
 @pytest.fixture
 def snapd(layout: paths.Layout) -> Iterator[ScriptedSnapd]:
     with ScriptedSnapd(layout) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def mgmtd(layout: paths.Layout) -> Iterator[ScriptedMgmtd]:
+    with ScriptedMgmtd(layout) as daemon:
         yield daemon
 
 

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from svcmgr.cli.snapshot_rows import size
+from svcmgr.cli.render import size
 from svcmgr.errors import LowSpace, NotPermitted, UnknownSchedule, UnknownService, UnknownSnapshot, UnknownVolume
 from svcmgr.host.wire import Exit, ServiceRow
 from svcmgr.host.wire_volumes import VolumeInfo, VolumesReply

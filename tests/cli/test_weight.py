@@ -9,6 +9,7 @@ import pytest
 
 from svcmgr.host.wire import KindInfo
 from svcmgr.host.wire_volumes import OptionInfo, OptionsReply, VolumeInfo, VolumeReply, VolumesReply
+from svcmgr.services.mgmtd.wire import ChainInfo, ChainsReply, NodesReply, TargetsReply
 from svcmgr.services.snapd.wire import SchedulesReply, Snapshot, SnapshotsReply
 
 HEAVY = ["asyncio", "attrs", "attr", "psutil", "rich", "subprocess", "hashlib", "tomllib", "difflib"]
@@ -71,4 +72,21 @@ def test_snapshots_load_no_loop_and_no_daemon(snapd, root, command):
     assert loaded.isdisjoint(HEAVY), sorted(loaded.intersection(HEAVY))
     services = {name for name in loaded if name.startswith("svcmgr.services.")}
     assert services == {"svcmgr.services.snapd", "svcmgr.services.snapd.wire"}
+    assert not any(name.startswith(("svcmgr.svc", "svcmgr.proc", "svcmgr.volume")) for name in loaded)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["nodes list", "chains list", "chains set 9 11", "chains add-target 9 11", "targets list", "wait all-serving"],
+)
+def test_a_cluster_loads_no_loop_and_no_daemon(mgmtd, root, command):
+    mgmtd.answers["nodes"] = NodesReply([])
+    mgmtd.answers["chains"] = mgmtd.answers["set-chains"] = ChainsReply([])
+    mgmtd.answers["update-chain"] = ChainInfo(9, 1, "SERVING", [])
+    mgmtd.answers["targets"] = TargetsReply([])
+    loaded, code = loaded_by(root, f"mgmtd {command}")
+    assert code == 0
+    assert loaded.isdisjoint(HEAVY), sorted(loaded.intersection(HEAVY))
+    services = {name for name in loaded if name.startswith("svcmgr.services.")}
+    assert services == {f"svcmgr.services.{name}" for name in ("mgmtd", "mgmtd.wire", "mgmtd.errors")}
     assert not any(name.startswith(("svcmgr.svc", "svcmgr.proc", "svcmgr.volume")) for name in loaded)

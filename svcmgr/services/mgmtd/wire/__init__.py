@@ -47,68 +47,155 @@ fsck                    admin   ClusterRequest         FsckReply            chec
 ======================  ======  =====================  ===================  ============================================
 """
 
-from svcmgr.services.mgmtd.wire.base import Answer as Answer
-from svcmgr.services.mgmtd.wire.base import ClusterRequest as ClusterRequest
-from svcmgr.services.mgmtd.wire.chains import ChainInfo as ChainInfo
-from svcmgr.services.mgmtd.wire.chains import ChainRequest as ChainRequest
-from svcmgr.services.mgmtd.wire.chains import ChainSettingInfo as ChainSettingInfo
-from svcmgr.services.mgmtd.wire.chains import ChainsReply as ChainsReply
-from svcmgr.services.mgmtd.wire.chains import ChainsRequest as ChainsRequest
-from svcmgr.services.mgmtd.wire.chains import ChainTargetInfo as ChainTargetInfo
-from svcmgr.services.mgmtd.wire.chains import Explanation as Explanation
-from svcmgr.services.mgmtd.wire.chains import PreferRequest as PreferRequest
-from svcmgr.services.mgmtd.wire.chains import RotateRequest as RotateRequest
-from svcmgr.services.mgmtd.wire.chains import SetChainsRequest as SetChainsRequest
-from svcmgr.services.mgmtd.wire.chains import SetTableRequest as SetTableRequest
-from svcmgr.services.mgmtd.wire.chains import TableInfo as TableInfo
-from svcmgr.services.mgmtd.wire.chains import TablesReply as TablesReply
-from svcmgr.services.mgmtd.wire.chains import TablesRequest as TablesRequest
-from svcmgr.services.mgmtd.wire.chains import TargetInfo as TargetInfo
-from svcmgr.services.mgmtd.wire.chains import TargetsReply as TargetsReply
-from svcmgr.services.mgmtd.wire.chains import TargetsRequest as TargetsRequest
-from svcmgr.services.mgmtd.wire.chains import UpdateChainRequest as UpdateChainRequest
-from svcmgr.services.mgmtd.wire.clients import CloseSessionRequest as CloseSessionRequest
-from svcmgr.services.mgmtd.wire.clients import HostTags as HostTags
-from svcmgr.services.mgmtd.wire.clients import HostTagsRequest as HostTagsRequest
-from svcmgr.services.mgmtd.wire.clients import SessionInfo as SessionInfo
-from svcmgr.services.mgmtd.wire.clients import SessionReply as SessionReply
-from svcmgr.services.mgmtd.wire.clients import SessionRequest as SessionRequest
-from svcmgr.services.mgmtd.wire.clients import SessionsReply as SessionsReply
-from svcmgr.services.mgmtd.wire.clients import SessionsRequest as SessionsRequest
-from svcmgr.services.mgmtd.wire.clients import SetHostTagsRequest as SetHostTagsRequest
-from svcmgr.services.mgmtd.wire.configs import ConfigInfo as ConfigInfo
-from svcmgr.services.mgmtd.wire.configs import ConfigRequest as ConfigRequest
-from svcmgr.services.mgmtd.wire.configs import ConfigVersions as ConfigVersions
-from svcmgr.services.mgmtd.wire.configs import ConfigVersionsRequest as ConfigVersionsRequest
-from svcmgr.services.mgmtd.wire.configs import RollbackRequest as RollbackRequest
-from svcmgr.services.mgmtd.wire.configs import SetConfigRequest as SetConfigRequest
-from svcmgr.services.mgmtd.wire.heartbeats import HeartbeatReply as HeartbeatReply
-from svcmgr.services.mgmtd.wire.heartbeats import HeartbeatRequest as HeartbeatRequest
-from svcmgr.services.mgmtd.wire.heartbeats import LeaveRequest as LeaveRequest
-from svcmgr.services.mgmtd.wire.heartbeats import LocalTargetInfo as LocalTargetInfo
-from svcmgr.services.mgmtd.wire.itself import EventInfo as EventInfo
-from svcmgr.services.mgmtd.wire.itself import EventsReply as EventsReply
-from svcmgr.services.mgmtd.wire.itself import EventsRequest as EventsRequest
-from svcmgr.services.mgmtd.wire.itself import FsckFinding as FsckFinding
-from svcmgr.services.mgmtd.wire.itself import FsckReply as FsckReply
-from svcmgr.services.mgmtd.wire.itself import LeaseInfo as LeaseInfo
-from svcmgr.services.mgmtd.wire.itself import ReleaseLeaseRequest as ReleaseLeaseRequest
-from svcmgr.services.mgmtd.wire.nodes import AppInfo as AppInfo
-from svcmgr.services.mgmtd.wire.nodes import DisableNodeRequest as DisableNodeRequest
-from svcmgr.services.mgmtd.wire.nodes import EndpointInfo as EndpointInfo
-from svcmgr.services.mgmtd.wire.nodes import NodeInfo as NodeInfo
-from svcmgr.services.mgmtd.wire.nodes import NodeRequest as NodeRequest
-from svcmgr.services.mgmtd.wire.nodes import NodesReply as NodesReply
-from svcmgr.services.mgmtd.wire.nodes import NodesRequest as NodesRequest
-from svcmgr.services.mgmtd.wire.nodes import PrimaryInfo as PrimaryInfo
-from svcmgr.services.mgmtd.wire.nodes import PrimaryRequest as PrimaryRequest
-from svcmgr.services.mgmtd.wire.nodes import RegisterNodeRequest as RegisterNodeRequest
-from svcmgr.services.mgmtd.wire.nodes import ServiceGroupInfo as ServiceGroupInfo
-from svcmgr.services.mgmtd.wire.nodes import SetTagsRequest as SetTagsRequest
-from svcmgr.services.mgmtd.wire.nodes import Tag as Tag
-from svcmgr.services.mgmtd.wire.routing import Delta as Delta
-from svcmgr.services.mgmtd.wire.routing import Routing as Routing
-from svcmgr.services.mgmtd.wire.routing import RoutingReply as RoutingReply
-from svcmgr.services.mgmtd.wire.routing import RoutingRequest as RoutingRequest
-from svcmgr.services.mgmtd.wire.routing import WatchReply as WatchReply
-from svcmgr.services.mgmtd.wire.routing import WatchRequest as WatchRequest
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from svcmgr.services.mgmtd.wire.base import Answer as Answer
+    from svcmgr.services.mgmtd.wire.base import ClusterRequest as ClusterRequest
+    from svcmgr.services.mgmtd.wire.chains import ChainInfo as ChainInfo
+    from svcmgr.services.mgmtd.wire.chains import ChainRequest as ChainRequest
+    from svcmgr.services.mgmtd.wire.chains import ChainSettingInfo as ChainSettingInfo
+    from svcmgr.services.mgmtd.wire.chains import ChainsReply as ChainsReply
+    from svcmgr.services.mgmtd.wire.chains import ChainsRequest as ChainsRequest
+    from svcmgr.services.mgmtd.wire.chains import ChainTargetInfo as ChainTargetInfo
+    from svcmgr.services.mgmtd.wire.chains import Explanation as Explanation
+    from svcmgr.services.mgmtd.wire.chains import PreferRequest as PreferRequest
+    from svcmgr.services.mgmtd.wire.chains import RotateRequest as RotateRequest
+    from svcmgr.services.mgmtd.wire.chains import SetChainsRequest as SetChainsRequest
+    from svcmgr.services.mgmtd.wire.chains import SetTableRequest as SetTableRequest
+    from svcmgr.services.mgmtd.wire.chains import TableInfo as TableInfo
+    from svcmgr.services.mgmtd.wire.chains import TablesReply as TablesReply
+    from svcmgr.services.mgmtd.wire.chains import TablesRequest as TablesRequest
+    from svcmgr.services.mgmtd.wire.chains import TargetInfo as TargetInfo
+    from svcmgr.services.mgmtd.wire.chains import TargetsReply as TargetsReply
+    from svcmgr.services.mgmtd.wire.chains import TargetsRequest as TargetsRequest
+    from svcmgr.services.mgmtd.wire.chains import UpdateChainRequest as UpdateChainRequest
+    from svcmgr.services.mgmtd.wire.clients import CloseSessionRequest as CloseSessionRequest
+    from svcmgr.services.mgmtd.wire.clients import HostTags as HostTags
+    from svcmgr.services.mgmtd.wire.clients import HostTagsRequest as HostTagsRequest
+    from svcmgr.services.mgmtd.wire.clients import SessionInfo as SessionInfo
+    from svcmgr.services.mgmtd.wire.clients import SessionReply as SessionReply
+    from svcmgr.services.mgmtd.wire.clients import SessionRequest as SessionRequest
+    from svcmgr.services.mgmtd.wire.clients import SessionsReply as SessionsReply
+    from svcmgr.services.mgmtd.wire.clients import SessionsRequest as SessionsRequest
+    from svcmgr.services.mgmtd.wire.clients import SetHostTagsRequest as SetHostTagsRequest
+    from svcmgr.services.mgmtd.wire.configs import ConfigInfo as ConfigInfo
+    from svcmgr.services.mgmtd.wire.configs import ConfigRequest as ConfigRequest
+    from svcmgr.services.mgmtd.wire.configs import ConfigVersions as ConfigVersions
+    from svcmgr.services.mgmtd.wire.configs import ConfigVersionsRequest as ConfigVersionsRequest
+    from svcmgr.services.mgmtd.wire.configs import RollbackRequest as RollbackRequest
+    from svcmgr.services.mgmtd.wire.configs import SetConfigRequest as SetConfigRequest
+    from svcmgr.services.mgmtd.wire.heartbeats import HeartbeatReply as HeartbeatReply
+    from svcmgr.services.mgmtd.wire.heartbeats import HeartbeatRequest as HeartbeatRequest
+    from svcmgr.services.mgmtd.wire.heartbeats import LeaveRequest as LeaveRequest
+    from svcmgr.services.mgmtd.wire.heartbeats import LocalTargetInfo as LocalTargetInfo
+    from svcmgr.services.mgmtd.wire.itself import EventInfo as EventInfo
+    from svcmgr.services.mgmtd.wire.itself import EventsReply as EventsReply
+    from svcmgr.services.mgmtd.wire.itself import EventsRequest as EventsRequest
+    from svcmgr.services.mgmtd.wire.itself import FsckFinding as FsckFinding
+    from svcmgr.services.mgmtd.wire.itself import FsckReply as FsckReply
+    from svcmgr.services.mgmtd.wire.itself import LeaseInfo as LeaseInfo
+    from svcmgr.services.mgmtd.wire.itself import ReleaseLeaseRequest as ReleaseLeaseRequest
+    from svcmgr.services.mgmtd.wire.nodes import AppInfo as AppInfo
+    from svcmgr.services.mgmtd.wire.nodes import DisableNodeRequest as DisableNodeRequest
+    from svcmgr.services.mgmtd.wire.nodes import EndpointInfo as EndpointInfo
+    from svcmgr.services.mgmtd.wire.nodes import NodeInfo as NodeInfo
+    from svcmgr.services.mgmtd.wire.nodes import NodeRequest as NodeRequest
+    from svcmgr.services.mgmtd.wire.nodes import NodesReply as NodesReply
+    from svcmgr.services.mgmtd.wire.nodes import NodesRequest as NodesRequest
+    from svcmgr.services.mgmtd.wire.nodes import PrimaryInfo as PrimaryInfo
+    from svcmgr.services.mgmtd.wire.nodes import PrimaryRequest as PrimaryRequest
+    from svcmgr.services.mgmtd.wire.nodes import RegisterNodeRequest as RegisterNodeRequest
+    from svcmgr.services.mgmtd.wire.nodes import ServiceGroupInfo as ServiceGroupInfo
+    from svcmgr.services.mgmtd.wire.nodes import SetTagsRequest as SetTagsRequest
+    from svcmgr.services.mgmtd.wire.nodes import Tag as Tag
+    from svcmgr.services.mgmtd.wire.routing import Delta as Delta
+    from svcmgr.services.mgmtd.wire.routing import Routing as Routing
+    from svcmgr.services.mgmtd.wire.routing import RoutingReply as RoutingReply
+    from svcmgr.services.mgmtd.wire.routing import RoutingRequest as RoutingRequest
+    from svcmgr.services.mgmtd.wire.routing import WatchReply as WatchReply
+    from svcmgr.services.mgmtd.wire.routing import WatchRequest as WatchRequest
+
+# Loaded when first asked for: making a struct type costs half a millisecond, and a command needs a few of them.
+_WHERE = {
+    "Answer": "base",
+    "AppInfo": "nodes",
+    "ChainInfo": "chains",
+    "ChainRequest": "chains",
+    "ChainSettingInfo": "chains",
+    "ChainTargetInfo": "chains",
+    "ChainsReply": "chains",
+    "ChainsRequest": "chains",
+    "CloseSessionRequest": "clients",
+    "ClusterRequest": "base",
+    "ConfigInfo": "configs",
+    "ConfigRequest": "configs",
+    "ConfigVersions": "configs",
+    "ConfigVersionsRequest": "configs",
+    "Delta": "routing",
+    "DisableNodeRequest": "nodes",
+    "EndpointInfo": "nodes",
+    "EventInfo": "itself",
+    "EventsReply": "itself",
+    "EventsRequest": "itself",
+    "Explanation": "chains",
+    "FsckFinding": "itself",
+    "FsckReply": "itself",
+    "HeartbeatReply": "heartbeats",
+    "HeartbeatRequest": "heartbeats",
+    "HostTags": "clients",
+    "HostTagsRequest": "clients",
+    "LeaseInfo": "itself",
+    "LeaveRequest": "heartbeats",
+    "LocalTargetInfo": "heartbeats",
+    "NodeInfo": "nodes",
+    "NodeRequest": "nodes",
+    "NodesReply": "nodes",
+    "NodesRequest": "nodes",
+    "PreferRequest": "chains",
+    "PrimaryInfo": "nodes",
+    "PrimaryRequest": "nodes",
+    "RegisterNodeRequest": "nodes",
+    "ReleaseLeaseRequest": "itself",
+    "RollbackRequest": "configs",
+    "RotateRequest": "chains",
+    "Routing": "routing",
+    "RoutingReply": "routing",
+    "RoutingRequest": "routing",
+    "ServiceGroupInfo": "nodes",
+    "SessionInfo": "clients",
+    "SessionReply": "clients",
+    "SessionRequest": "clients",
+    "SessionsReply": "clients",
+    "SessionsRequest": "clients",
+    "SetChainsRequest": "chains",
+    "SetConfigRequest": "configs",
+    "SetHostTagsRequest": "clients",
+    "SetTableRequest": "chains",
+    "SetTagsRequest": "nodes",
+    "TableInfo": "chains",
+    "TablesReply": "chains",
+    "TablesRequest": "chains",
+    "Tag": "nodes",
+    "TargetInfo": "chains",
+    "TargetsReply": "chains",
+    "TargetsRequest": "chains",
+    "UpdateChainRequest": "chains",
+    "WatchReply": "routing",
+    "WatchRequest": "routing",
+}
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    where = _WHERE.get(name)
+    if where is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{where}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
