@@ -14,6 +14,7 @@ import pytest
 from svcmgr.errors import BadDefinition
 from svcmgr.services.command.service import CommandService
 from svcmgr.services.daemon import DaemonService
+from svcmgr.services.mgmtd.service import MgmtdService
 from svcmgr.services.snapd.service import SnapdService
 from svcmgr.svc import Restart, Service
 from svcmgr.volume import Volume
@@ -62,6 +63,10 @@ def test_kind_snapd(tmp_path: Path) -> None:
     volume = Volume.create("1", "0f3c5b9e-6a63-4d5e-9d5b-111111111111", ["/data/1"], 0.0)
     volumes = {"1": volume.start(1.0).set({"features.uss": "on"}, 2.0)}
     check_service(SnapdService, tmp_path, volumes, command=())
+
+
+def test_kind_mgmtd(tmp_path: Path) -> None:
+    check_service(MgmtdService, tmp_path, command=())
 
 
 def test_a_kind_fits_into_fifteen_lines() -> None:
