@@ -26,6 +26,7 @@ from benchmarks.kit import percentile
 from svcmgr.clock import SystemClock
 from svcmgr.services.mgmtd import wire
 from svcmgr.services.mgmtd.chains import judge
+from svcmgr.services.mgmtd.memory import uncollected
 from svcmgr.services.mgmtd.mgmtd import Identity, Mgmtd, Seams
 from svcmgr.services.mgmtd.nodes import AppFacts
 from svcmgr.services.mgmtd.ops.base import Caller, Scope
@@ -67,7 +68,8 @@ async def measure(args: argparse.Namespace, store: SqliteStore, results: dict[st
     )
     began = time.perf_counter()
     async with mgmtd.running():
-        assert await mgmtd.await_primary(120.0)
+        with uncollected():
+            assert await mgmtd.await_primary(120.0)
         results["boot, s"] = time.perf_counter() - began
         await heartbeats(args, mgmtd, results)
         judging(mgmtd, results)
