@@ -61,7 +61,7 @@ CONFINED = {
     "click": {"svcmgr.cli"},
     "rich": set[str](),
     "tomli_w": {"svcmgr.host.definitions"},
-    "tomllib": {"svcmgr.host.definitions", "svcmgr.host.offline", "svcmgr.cli.definition"},
+    "tomllib": {"svcmgr.host.definitions", "svcmgr.host.offline", "svcmgr.cli.definition", "svcmgr.conn.keyring"},
     "importlib.metadata": {"svcmgr.svc.registry"},
     "ctypes": {f"svcmgr.proc.{name}" for name in ("linux", "filerange", "inotify", "mounts", "beneath", "credentials")},
     "time": {"svcmgr.clock"},
@@ -77,7 +77,7 @@ PURE = words(
     """
     errors fsm
     conn.frame conn.session conn.transport conn.calls conn.effects conn.events conn.inbound conn.machine conn.retry
-    conn.verbs
+    conn.verbs conn.access conn.keyring conn.zeromq.pieces conn.zeromq.arrivals
     proc.spec proc.stopper proc.identity proc.tree proc.seam
     svc.spec svc.lifecycle svc.backoff svc.graph svc.events svc.status
     volume.checks volume.civil volume.free volume.info volume.options volume.snapshot

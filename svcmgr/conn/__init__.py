@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from svcmgr.conn.access import Access as Access
     from svcmgr.conn.blocking import BlockingClient as BlockingClient
     from svcmgr.conn.client import Connection as Connection
     from svcmgr.conn.client import ConnSpec as ConnSpec
@@ -28,12 +29,11 @@ if TYPE_CHECKING:
     from svcmgr.conn.server import ServerSpec as ServerSpec
     from svcmgr.conn.session import State as State
     from svcmgr.conn.unix import remove_left as remove_left
-    from svcmgr.conn.verbs import Access as Access
     from svcmgr.conn.verbs import CallContext as CallContext
     from svcmgr.conn.verbs import Verb as Verb
 
 _WHERE = {
-    "Access": "verbs",
+    "Access": "access",
     "BlockingClient": "blocking",
     "CallContext": "verbs",
     "ConnEvent": "events",
