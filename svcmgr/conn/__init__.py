@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from svcmgr.conn.frame import Limits as Limits
     from svcmgr.conn.memory import FaultPlan as FaultPlan
     from svcmgr.conn.memory import MemoryNetwork as MemoryNetwork
+    from svcmgr.conn.resolve import over_network as over_network
     from svcmgr.conn.retry import Retry as Retry
     from svcmgr.conn.server import Server as Server
     from svcmgr.conn.server import ServerSpec as ServerSpec
@@ -53,6 +54,7 @@ _WHERE = {
     "ServerSpec": "server",
     "State": "session",
     "Verb": "verbs",
+    "over_network": "resolve",
     "remove_left": "unix",
 }
 __all__ = sorted(_WHERE)

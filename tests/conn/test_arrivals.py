@@ -64,14 +64,26 @@ def test_those_without_link_are_cut_in_time_and_once() -> None:
     assert arrivals.all_waiting() == []
 
 
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(1, 4))
-def test_a_crowd_pushes_out_its_oldest(fds: list[int], most: int) -> None:
-    arrivals = book(most)
-    for number, fd in enumerate(fds):
-        waiting = arrivals.all_waiting()
-        for arrival in waiting:  # as they were, to look at
-            arrivals._due[arrival] = None
-        cut = arrivals.accepted(fd, HERE, float(number))
+def test_of_a_crowd_the_oldest_goes_when_it_has_had_its_share_and_else_the_newcomer() -> None:
+    arrivals = book(2)
+    assert [arrivals.accepted(fd, HERE, 0.0) for fd in (1, 2)] == [None, None]
+    herd = arrivals.accepted(3, HERE, 1.25)
+    assert herd is not None
+    assert herd.fd == 3
+    slow = arrivals.accepted(4, HERE, 1.26)
+    assert slow is not None
+    assert slow.fd == 1
+    assert [arrival.fd for arrival in arrivals.all_waiting()] == [2, 4]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.floats(0, 2)), min_size=1, max_size=60), st.integers(1, 4))
+def test_there_are_never_more_than_may_be_and_none_is_cut_twice(steps: list[tuple[int, float]], most: int) -> None:
+    arrivals, now, cut = book(most), 0.0, []
+    for fd, later in steps:
+        now += later
+        crowded_out = arrivals.accepted(fd, HERE, now)
+        cut += arrivals.overdue(now)
+        cut += [crowded_out] if crowded_out else []
         assert arrivals.waiting <= most
-        left = [arrival for arrival in waiting if arrival.fd != fd]
-        assert (cut is left[0]) if len(left) == most else (cut is None)
+        assert arrivals.next_deadline > now
+    assert len({arrival.order for arrival in cut}) == len(cut)

@@ -10,7 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from svcmgr.conn.session import State
 from svcmgr.conn.transport import Address, LinkOptions
 from svcmgr.conn.verbs import Verb
 from svcmgr.conn.zeromq import Tuning, ZeroMQTransport, pieces
-from svcmgr.errors import AlreadyExists, Disconnected, FrameTooLarge, ProtocolFault
+from svcmgr.conn.zeromq.sockets import DESCRIPTORS
+from svcmgr.errors import AlreadyExists, Disconnected, FrameTooLarge, ProtocolFault, StorageFailed
 from tests.kit.conformance import Recorder, numbered
 from tests.kit.keyrings import Party, kept_port, tcp
 from tests.kit.rawzmq import Raw, raw_clients
@@ -161,10 +162,13 @@ def test_a_client_that_is_stopped_is_noticed_by_its_heartbeat(party: Party, keyr
 def test_a_peer_that_lives_and_says_nothing_stays(party: Party, keyring: Path, address: Address) -> None:
     async def history() -> None:
         tuning = Tuning(handshake=0.3, heartbeat=0.1, heartbeat_timeout=0.2)
-        async with listening(party, address, tuning) as (_, accepted):
+        async with listening(party, address, tuning) as (transport, accepted):
             near = Recorder()
             await ZeroMQTransport(keyring, tuning).dial(address, near, LinkOptions())
-            await asyncio.sleep(0.8)  # longer than all of them
+            for count in (1, 2):  # longer than all of them: twice somebody else is cut for silence
+                with socket.create_connection(address.host_and_port):
+                    await until(lambda count=count: transport.statistics()["accepted"] == 1 + count)
+                    await until(lambda: transport.statistics()["waiting"] == 0)
             near.opened_link.send(numbered(1)[0])
             await until(lambda: accepted[0].frames)
             near.opened_link.abort()
@@ -212,16 +216,39 @@ def test_a_handshake_without_link_is_cut(party: Party, address: Address, raw: Ca
 
 def test_a_crowd_that_waits_does_not_keep_out_who_speaks(party: Party, keyring: Path, address: Address) -> None:
     async def history() -> None:
-        async with listening(party, address, Tuning(waiting=5)) as (transport, _):
+        async with listening(party, address, Tuning(waiting=5, handshake=2.0)) as (transport, _):
+            client, near = ZeroMQTransport(keyring), Recorder()
             with ExitStack() as stack:
                 for number in range(20):
                     stack.enter_context(socket.create_connection(address.host_and_port))
                     await until(lambda number=number: transport.statistics()["accepted"] == number + 1)
                 assert transport.statistics()["waiting"] == 5
-                near = Recorder()
-                await ZeroMQTransport(keyring).dial(address, near, LinkOptions())
+                assert transport.statistics()["cut_crowd"] == 15
+                async with asyncio.timeout(1.8):  # sooner than their patience ends
+                    while near.link is None:
+                        with suppress(Disconnected):
+                            await client.dial(address, near, LinkOptions())
                 near.opened_link.abort()
-            assert transport.statistics()["cut_crowd"] == 16
+            assert transport.statistics()["cut_silent"] == 0
+
+    asyncio.run(history())
+
+
+def test_a_herd_comes_in_though_not_all_at_once(party: Party, keyring: Path, address: Address) -> None:
+    count = 60
+
+    async def history() -> None:
+        spec = ConnSpec(str(address), transport=ZeroMQTransport(keyring))
+        herd = [
+            Connection(spec, clock=SystemClock(), rng=random.Random(number), notify=lambda event: None)
+            for number in range(count)
+        ]
+        async with served(party, address, Tuning(waiting=8)):
+            for connection in herd:
+                connection.connect(1)
+            await until(lambda: all(connection.state is State.UP for connection in herd), within=20.0)
+            for connection in herd:
+                await connection.term()
 
     asyncio.run(history())
 
@@ -417,6 +444,52 @@ def test_a_thousand_connections(party: Party, address: Address, keyring: Path) -
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_without_descriptors_it_fails_cleanly_and_works_again_with_some(
+    party: Party, keyring: Path, address: Address
+) -> None:
+    async def history() -> None:
+        transport, client = ZeroMQTransport(party.server_file), ZeroMQTransport(keyring)
+        for spare in range(24):
+            with few_descriptors(spare):
+                try:
+                    listener = await transport.listen(address, Recorder, LinkOptions())
+                except StorageFailed:
+                    assert transport._doors == {}
+                else:
+                    assert spare >= DESCRIPTORS
+                    listener.close()
+                with pytest.raises(Disconnected):
+                    await client.dial(address, Recorder(), LinkOptions())
+        listener = await transport.listen(address, Recorder, LinkOptions())
+        near = Recorder()
+        await client.dial(address, near, LinkOptions())
+        near.opened_link.abort()
+        await until(lambda: near.error)
+        listener.close()
+        await until(lambda: not transport._doors)
+
+    asyncio.run(history())
+
+
+@contextmanager
+def few_descriptors(spare: int) -> Iterator[None]:
+    """Only that many more can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    fillers = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+    try:
+        with suppress(OSError):
+            while True:
+                fillers.append(os.dup(0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + spare, hard))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in fillers:
+            os.close(fd)
+
+
 def test_a_listener_that_closed_keeps_its_port_for_its_links_and_no_longer(
     party: Party, keyring: Path, address: Address
 ) -> None:
@@ -432,20 +505,10 @@ def test_a_listener_that_closed_keeps_its_port_for_its_links_and_no_longer(
             await other.listen(address, Recorder, LinkOptions())
         near.opened_link.close()
         await until(lambda: near.error and not transport._doors)
-        again = await listen_when_free(other, address)
-        again.close()
+        for _ in range(20):  # and at once
+            (await other.listen(address, Recorder, LinkOptions())).close()
 
     asyncio.run(history())
-
-
-async def listen_when_free(transport: ZeroMQTransport, address: Address) -> Any:
-    """libzmq closes a listening socket in its own thread."""
-    async with asyncio.timeout(5):
-        while True:
-            try:
-                return await transport.listen(address, Recorder, LinkOptions())
-            except AlreadyExists:
-                await asyncio.sleep(0.01)
 
 
 def test_nothing_is_left_when_all_is_closed(party: Party, keyring: Path, address: Address) -> None:

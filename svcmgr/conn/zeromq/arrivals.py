@@ -10,8 +10,11 @@ So each accepted connection gets an *order* number here. Authentication writes t
 authenticated; hence a message that carries order N and descriptor F is from the present holder of F if that one's
 order is not over N, and from a dead connection otherwise. That is all the proof :meth:`claim` needs.
 
-A connection that is accepted and does not open a link in time is to be cut, and so is the oldest of those
-when there are too many: ZeroMQ itself accepts without limit. What must be cut is given out once.
+A connection that is accepted and does not open a link in time is to be cut, and one more when there are too many:
+ZeroMQ itself accepts without limit. Which one? Silent ones must not keep others out, so the oldest goes if it
+has had more than its share of the time, a quarter. If none has, this is a herd, all clients coming back at once: then
+the newcomer goes, since cutting those whose handshakes are under way would let none of them finish. What must be cut
+is given out once.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ import math
 from typing import Any
 
 import attrs
+
+#: The part of its patience that a listener gives everybody, however many there are.
+SHARE = 0.25
 
 
 @attrs.define(eq=False)
@@ -62,7 +68,7 @@ class Arrivals:
         return next(iter(self._due)).cut_by if self._due else math.inf
 
     def accepted(self, fd: int, place: tuple[str, int] | None, now: float) -> Arrival | None:
-        """A connection came. Gives the one that must be cut because there are too many, if any."""
+        """A connection came. Gives the one that is to be cut because there are too many, if any."""
         self.gone(fd)
         self.newest += 1
         arrival = Arrival(fd, self.newest, place, now + self._patience)
@@ -71,8 +77,10 @@ class Arrivals:
         if len(self._due) <= self._most:
             return None
         oldest = next(iter(self._due))
-        del self._due[oldest]
-        return oldest
+        is_slow = oldest.cut_by - now < self._patience * (1 - SHARE)
+        crowded_out = oldest if is_slow else arrival
+        del self._due[crowded_out]
+        return crowded_out
 
     def claim(self, fd: int, order: int) -> Arrival | None:
         """The connection that the first message of a link came from; None: it is gone, or was to be cut."""

@@ -25,11 +25,14 @@ from svcmgr.conn.transport import Address, HandlerFactory, LinkOptions
 from svcmgr.conn.zeromq import pieces
 from svcmgr.conn.zeromq.arrivals import Arrival, Arrivals
 from svcmgr.conn.zeromq.link import ZmqLink
-from svcmgr.conn.zeromq.sockets import Monitor, Tuning, Watch, common_options
+from svcmgr.conn.zeromq.sockets import NOBLOCK, SNDMORE, Monitor, Tuning, Watch, common_options, receive
 from svcmgr.errors import ProtocolFault
 
 #: Messages that are read before others get their turn of the loop.
 BATCH = 256
+#: Connections that the kernel holds until libzmq accepts them (listen(2)). When a server comes back, all its clients
+#: come at once, and who finds the queue full tries again after 1 s, then 2 s, and so on (tcp(7)).
+BACKLOG = 4096
 #: Bytes of the routing id that a client chooses at random.
 ROUTING_ID_SIZE = 16
 
@@ -85,6 +88,7 @@ class Door:
         self._monitor: Monitor | None = None
         self._watch: Watch | None = None
         self._is_shut = False
+        self._reading = False
         self._place = ""
 
     @property
@@ -105,17 +109,18 @@ class Door:
     def bind(self, address: Address, place: str, terms: Terms) -> None:
         """Listen on ``place``, which is ``host:port`` in numbers. Raises zmq.ZMQError; then it is shut."""
         common_options(self._sock, self._house.keyring, self._tuning, place.rpartition(":")[0])
+        self._sock.setsockopt(zmq.BACKLOG, BACKLOG)
         self._sock.setsockopt(zmq.CURVE_SERVER, 1)
         self._sock.setsockopt(zmq.ZAP_DOMAIN, self.domain.encode())
         self._sock.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._monitor = Monitor(self._context, self._sock, self._drain)
-        self._watch = Watch(self._sock, self._drain)
         try:
+            self._monitor = Monitor(self._context, self._sock, self._see_events)
+            self._watch = Watch(self._sock, self._drain)
             self._sock.bind(f"tcp://{place}")
         except zmq.ZMQError:
             self._shut()
             raise
-        port = str(self._sock.last_endpoint).rpartition(":")[2].rstrip("\0'")
+        port = self._sock.get_string(zmq.LAST_ENDPOINT).rstrip("\0").rpartition(":")[2]
         self.address = Address(address.scheme, f"{address.place.rpartition(':')[0]}:{port}")
         self._place = f"{place.rpartition(':')[0]}:{port}"
         self.terms = terms
@@ -155,8 +160,8 @@ class Door:
         if self._watch is None or self._is_shut:
             return
         try:
-            self._sock.send(wire.arrival.routing_id, zmq.SNDMORE | zmq.NOBLOCK)
-            self._sock.send(message, zmq.NOBLOCK)
+            self._sock.send(wire.arrival.routing_id, SNDMORE | NOBLOCK)
+            self._sock.send(message, NOBLOCK)
         except zmq.Again:
             # An honest peer never comes to this limit: this one says that it takes what it does not.
             self._house.count("cut_liars")
@@ -165,7 +170,8 @@ class Door:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
             return  # it has gone; the monitor tells
-        self._watch.sent()
+        if not self._reading:  # who reads goes on till nothing is left
+            self._watch.sent()
 
     def cut(self, wire: ServedWire) -> None:
         """End the connection of one peer."""
@@ -178,7 +184,6 @@ class Door:
     def _drain(self) -> None:
         if self._is_shut or self._watch is None:
             return
-        self._see_events()
         ended, self._ended = self._ended, []
         try:
             if not self._read_messages():
@@ -186,9 +191,8 @@ class Door:
                 self._watch.again()
                 return
             for arrival in ended:
-                if arrival.link is not None:
-                    self._forget(arrival)
-                    arrival.link.lost("end of file")
+                self._forget(arrival)
+                arrival.link.lost("end of file")
         except BaseException:
             self._ended = [*ended, *self._ended]  # a link is told of its end once, however often it is here
             self._watch.again()
@@ -196,7 +200,8 @@ class Door:
         self._maybe_shut()
 
     def _see_events(self) -> None:
-        assert self._monitor is not None
+        if self._is_shut or self._monitor is None:
+            return
         for event, value in self._monitor.read():
             if event == zmq.EVENT_ACCEPTED:
                 self._accepted(value)
@@ -228,27 +233,31 @@ class Door:
 
     def _read_messages(self) -> bool:
         # True: all were read.
+        self._reading = True
+        try:
+            return self._read_batch()
+        finally:
+            self._reading = False
+
+    def _read_batch(self) -> bool:
         for _ in range(BATCH):
             try:
-                routing_id = self._sock.recv(zmq.NOBLOCK)
+                routing_id = self._sock.recv(NOBLOCK)
             except zmq.Again:
                 return True
+            message, whole = receive(self._sock)
             arrival = self._links.get(routing_id)
             if arrival is None:
-                self._first(routing_id)
-            elif (message := _last_part(self._sock)) is None:
-                arrival.link.refuse(ProtocolFault("cannot accept a message of several parts"))
+                self._first(routing_id, message, whole)
+            elif whole:
+                arrival.link.arrived(message.bytes)
             else:
-                arrival.link.arrived(message)
+                arrival.link.refuse(ProtocolFault("cannot accept a message of several parts"))
             if self._is_shut:
                 return True
         return False
 
-    def _first(self, routing_id: bytes) -> None:
-        frame = self._sock.recv(zmq.NOBLOCK, copy=False)
-        whole = not self._sock.getsockopt(zmq.RCVMORE)
-        while self._sock.getsockopt(zmq.RCVMORE):
-            self._sock.recv(zmq.NOBLOCK)
+    def _first(self, routing_id: bytes, frame: zmq.Frame, whole: bool) -> None:
         order, _, key = str(frame.get("User-Id")).partition(" ")
         arrival = self._arrivals.claim(int(frame.get(zmq.SRCFD)), int(order))
         if arrival is None:
@@ -256,7 +265,7 @@ class Door:
         arrival.key = bytes.fromhex(key)
         holder = self._house.keyring.holder_of(arrival.key)
         try:
-            window = pieces.window_of(bytes(frame.buffer))
+            window = pieces.window_of(frame.bytes)
         except ProtocolFault:
             window = 0
         known = holder is not None and holder.scope is not None and arrival.place is not None and self.terms is not None
@@ -294,6 +303,9 @@ class Door:
         if self._watch is not None:
             self._watch.close()
         if self._monitor is not None:
+            if self.address is not None:
+                self._sock.unbind(self._sock.get_string(zmq.LAST_ENDPOINT).rstrip("\0"))
+                self._monitor.wait_for(zmq.EVENT_CLOSED)  # so that the port is free when this returns
             self._monitor.close()
         self._sock.close()
         self._on_shut(self)
@@ -319,22 +331,18 @@ class ServedWire:
         self.door.cut(self)
 
 
-def _last_part(sock: zmq.Socket[bytes]) -> bytes | None:
-    # The next part if it is the last one; else None, and the rest is read.
-    message: bytes | None = sock.recv(zmq.NOBLOCK)
-    while sock.getsockopt(zmq.RCVMORE):
-        sock.recv(zmq.NOBLOCK)
-        message = None
-    return message
-
-
 def _place_of(fd: int) -> tuple[str, int] | None:
     try:
-        with _duplicate(fd) as sock:
-            host, port, *_ = sock.getpeername()
-            return host, port
+        sock = socket.socket(fileno=fd)
     except OSError:
         return None  # it has ended already
+    try:
+        host, port, *_ = sock.getpeername()
+    except OSError:
+        return None
+    finally:
+        sock.detach()  # it is libzmq's
+    return host, port
 
 
 def _duplicate(fd: int) -> socket.socket:

@@ -14,7 +14,7 @@ from svcmgr.conn.transport import LinkHandler, LinkOptions
 from svcmgr.conn.zeromq import pieces
 from svcmgr.conn.zeromq.door import BATCH, ROUTING_ID_SIZE
 from svcmgr.conn.zeromq.link import ZmqLink
-from svcmgr.conn.zeromq.sockets import Hub, Monitor, Tuning, Watch, common_options
+from svcmgr.conn.zeromq.sockets import NOBLOCK, Hub, Monitor, Tuning, Watch, common_options, receive
 from svcmgr.errors import Disconnected, NotPermitted, ProtocolFault, SvcmgrError
 
 #: Milliseconds that libzmq goes on sending what was put before a link was closed (ZMQ_LINGER).
@@ -48,17 +48,23 @@ class Outgoing:
         self._options = options
         self._link: ZmqLink | None = None
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._context = hub.hold()
-        self._sock = self._context.socket(zmq.DEALER)
-        self._monitor = Monitor(self._context, self._sock, self._drain)
+        context = hub.hold()
+        try:
+            self._sock = context.socket(zmq.DEALER)
+            self._monitor = Monitor(context, self._sock, self._see_events)
+        except zmq.ZMQError:  # no descriptors left
+            hub.release()
+            raise
         self._watch = Watch(self._sock, self._drain)
         self._is_over = False
         self._is_closed = False
+        self._reading = False
 
     async def open(self, keyring: Keyring, tuning: Tuning) -> None:
         """Connect; ``handler.opened`` was called when this returns.
 
         Raises:
+            zmq.ZMQError: libzmq cannot even try.
             Disconnected: nobody listens there, or who does has another key.
             NotPermitted: our key may not come.
         """
@@ -97,13 +103,14 @@ class Outgoing:
         if self._is_closed:
             return
         try:
-            self._sock.send(message, zmq.NOBLOCK)
+            self._sock.send(message, NOBLOCK)
         except zmq.Again:
             # The peer says that it takes what it does not, or the connection has ended: the monitor tells.
             self._is_over = True
             self._watch.again()
             return
-        self._watch.sent()
+        if not self._reading:  # who reads goes on till nothing is left
+            self._watch.sent()
 
     def leave(self) -> bool:
         """Closing the socket sends what was put, and then ends the connection."""
@@ -120,8 +127,6 @@ class Outgoing:
         if self._is_closed:
             return
         try:
-            for event, _ in self._monitor.read():
-                self._see(event)
             # What came before the end counts.
             if not self._read_messages():
                 self._watch.again()
@@ -131,6 +136,14 @@ class Outgoing:
             if not self._is_closed:
                 self._watch.again()
             raise
+
+    def _see_events(self) -> None:
+        if self._is_closed:
+            return
+        for event, _ in self._monitor.read():
+            self._see(event)
+        if self._is_over:
+            self._watch.again()
 
     def _see(self, event: int) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
@@ -147,17 +160,21 @@ class Outgoing:
 
     def _read_messages(self) -> bool:
         # True: all were read.
+        self._reading = True
+        try:
+            return self._read_batch()
+        finally:
+            self._reading = False
+
+    def _read_batch(self) -> bool:
         for _ in range(BATCH):
             if self._is_closed:
                 return True
             try:
-                message = self._sock.recv(zmq.NOBLOCK)
+                message, whole = receive(self._sock)
             except zmq.Again:
                 return True
-            whole = not self._sock.getsockopt(zmq.RCVMORE)
-            while self._sock.getsockopt(zmq.RCVMORE):
-                self._sock.recv(zmq.NOBLOCK)
-            self._arrived(message, whole)
+            self._arrived(message.bytes, whole)
         return False
 
     def _arrived(self, message: bytes, whole: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import struct
 import threading
 from collections.abc import Callable
@@ -21,11 +22,21 @@ from svcmgr.errors import BadInput
 
 #: Sockets of one context: three for each dialled link, and libzmq's default is 1,023.
 SOCKETS_MAX = 16384
+#: Descriptors that must be free: a context takes 6, a listener with its monitor 5, and there are connections.
+DESCRIPTORS = 20
+#: Milliseconds that libzmq's thread may take to close a listening socket; it takes a tenth of one.
+CLOSE_MS = 50
 #: Messages that libzmq may hold of one peer before we read them; more wait in tcp.
 RECEIVE_HWM = 8 * 1024 * 1024 // PIECE
 #: Messages that libzmq may hold for one peer. It frees them by halves (zmq: src/pipe.cpp, compute_lwm), so this is over
 #: twice what an honest peer leaves under way; one that gives credit for what it did not read comes to it, and is cut.
 SEND_HWM = 3 * PIECES_UNDER_WAY
+
+#: Flags and options as plain numbers: pyzmq takes a microsecond or two to handle each of its enumerations.
+NOBLOCK = int(zmq.NOBLOCK)
+SNDMORE = int(zmq.SNDMORE)
+_EVENTS = int(zmq.EVENTS)
+_POLLIN = int(zmq.POLLIN)
 
 _EVENT = struct.Struct("=Hi")  # zmq_socket_monitor(3): 16 bits of event, 32 bits of value
 _names = itertools.count(1)
@@ -39,13 +50,13 @@ class Tuning:
         handshake: from tcp connection to a link, at most.
         heartbeat: silence after which libzmq asks a peer for a sign of life (https://rfc.zeromq.org/spec/37/).
         heartbeat_timeout: how long that may take; then the connection is over.
-        waiting: connections of one listener that have no link yet; when there are more, the oldest is cut.
+        waiting: connections of one listener that have no link yet; more are cut (arrivals.py says which).
     """
 
     handshake: float = 5.0
     heartbeat: float = 10.0
     heartbeat_timeout: float = 30.0
-    waiting: int = 256
+    waiting: int = 512
 
     def __attrs_post_init__(self) -> None:
         if min(self.handshake, self.heartbeat, self.heartbeat_timeout) < 0.001 or self.waiting < 1:
@@ -58,6 +69,18 @@ def new_pair() -> tuple[bytes, bytes]:
     return public, secret
 
 
+def receive(sock: zmq.Socket[bytes]) -> tuple[zmq.Frame, bool]:
+    """The next message, of which there must be one, and whether it was the only part; else the rest is read too.
+
+    Raises zmq.Again: there is none.
+    """
+    frame = sock.recv(NOBLOCK, copy=False)
+    more = frame.more
+    while more:
+        more = sock.recv(NOBLOCK, copy=False).more
+    return frame, not frame.more
+
+
 class Hub:
     """A context for as long as somebody uses it: it has two threads, which a transport at rest should not have."""
 
@@ -66,8 +89,12 @@ class Hub:
         self._users = 0
 
     def hold(self) -> zmq.Context[zmq.Socket[bytes]]:
-        """The context; to be given back by :meth:`release`, with all sockets closed."""
+        """The context; to be given back by :meth:`release`, with all sockets closed.
+
+        Raises zmq.ZMQError: too few descriptors are left.
+        """
         if self._context is None:
+            _look_for_descriptors()
             self._context = zmq.Context()
             self._context.set(zmq.MAX_SOCKETS, SOCKETS_MAX)
         self._users += 1
@@ -80,6 +107,19 @@ class Hub:
             # This waits for what sockets that were closed still have to send, at most their linger; not on the loop.
             threading.Thread(target=self._context.destroy, name="zmq-end").start()
             self._context = None
+
+
+def _look_for_descriptors() -> None:
+    # libzmq aborts the process when it cannot get one for its threads (zmq: src/signaler.cpp, src/epoll.cpp).
+    found: list[int] = []
+    try:
+        while len(found) < DESCRIPTORS:
+            found.append(os.eventfd(0))
+    except OSError as error:
+        raise zmq.ZMQError(error.errno) from error
+    finally:
+        for fd in found:
+            os.close(fd)
 
 
 def common_options(sock: zmq.Socket[bytes], keyring: Keyring, tuning: Tuning, host: str) -> None:
@@ -119,7 +159,7 @@ class Watch:
 
     def sent(self) -> None:
         """Something was sent: that may have eaten the sign that there is something to read."""
-        if int(self._sock.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        if int(self._sock.get(_EVENTS)) & _POLLIN:
             self.again()
 
     def close(self) -> None:
@@ -139,8 +179,12 @@ class Monitor:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], sock: zmq.Socket[bytes], drain: Callable[[], None]):
         self._watched = sock
         address = f"inproc://svcmgr-monitor-{next(_names)}"
-        sock.monitor(address, zmq.EVENT_ALL)
-        self._sock = context.socket(zmq.PAIR)
+        try:
+            sock.monitor(address, zmq.EVENT_ALL)
+            self._sock = context.socket(zmq.PAIR)
+        except zmq.ZMQError:
+            sock.close()
+            raise
         # Were there a limit, the thread that does all input and output would wait for us at it.
         self._sock.setsockopt(zmq.RCVHWM, 0)
         self._sock.setsockopt(zmq.LINGER, 0)
@@ -152,10 +196,16 @@ class Monitor:
         events: list[tuple[int, int]] = []
         while True:
             try:
-                event, _ = self._sock.recv_multipart(zmq.NOBLOCK)
+                event, _ = self._sock.recv_multipart(NOBLOCK)
             except zmq.Again:
                 return events
             events.append(_EVENT.unpack(event))
+
+    def wait_for(self, event: int) -> None:
+        """Block until that happens, or CLOSE_MS have passed: for what libzmq's thread does at once."""
+        while self._sock.poll(CLOSE_MS):
+            if any(seen == event for seen, _ in self.read()):
+                return
 
     def close(self) -> None:
         """Before the socket itself is closed."""

@@ -101,6 +101,10 @@ class ZeroMQTransport:
                 await Outgoing(self._hub, target, handler, options).open(self._keyring, self._tuning)
             except Disconnected as problem:
                 error = problem
+            except zmq.ZMQError as problem:
+                error = Disconnected(
+                    f"cannot connect to {address}: {problem.strerror}", address=str(address), errno=problem.errno
+                )
             else:
                 return
         assert error is not None
@@ -138,13 +142,8 @@ class ZeroMQTransport:
         return ZeroMQListener(self._open_door(address, place, terms), terms)
 
     def _open_door(self, address: Address, place: str, terms: Terms) -> Door:
-        context = self._hub.hold()
-        if self._zap is None:
-            self._zap = Zap(context, self._admit)
-        domain = f"svcmgr-{next(self._numbers)}"
-        door = Door(context, domain, self, self._tuning, self._shut)
-        self._doors[domain] = door
         try:
+            door = self._make_door()
             door.bind(address, place, terms)
         except zmq.ZMQError as error:
             if error.errno == errno.EADDRINUSE:
@@ -154,6 +153,19 @@ class ZeroMQTransport:
             raise StorageFailed(
                 f"cannot listen on {address}: {error.strerror}", address=str(address), errno=error.errno
             ) from error
+        return door
+
+    def _make_door(self) -> Door:
+        context = self._hub.hold()
+        try:
+            if self._zap is None:
+                self._zap = Zap(context, self._admit)
+            door = Door(context, f"svcmgr-{next(self._numbers)}", self, self._tuning, self._shut)
+        except zmq.ZMQError:  # no descriptors left
+            self._close_zap_if_unused()
+            self._hub.release()
+            raise
+        self._doors[door.domain] = door
         return door
 
     def count(self, what: str) -> None:
@@ -166,10 +178,13 @@ class ZeroMQTransport:
 
     def _shut(self, door: Door) -> None:
         del self._doors[door.domain]
+        self._close_zap_if_unused()
+        self._hub.release()
+
+    def _close_zap_if_unused(self) -> None:
         if not self._doors and self._zap is not None:
             self._zap.close()
             self._zap = None
-        self._hub.release()
 
 
 class ZeroMQListener:
