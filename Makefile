@@ -14,7 +14,7 @@ STAMP := $(VENV)/.installed
 # What tests and benchmarks use beside Python: "command or file:Debian package". The module venv is looked for as well.
 PACKAGES := gcc:gcc /usr/include/stdio.h:libc6-dev ps:procps redis-server:redis-server \
 	fusermount3:fuse3 mkfs.btrfs:btrfs-progs mkfs.xfs:xfsprogs mkfs.ext4:e2fsprogs mount:mount losetup:mount \
-	setfacl:acl setfattr:attr setpriv:util-linux
+	setfacl:acl setfattr:attr setpriv:util-linux setcap:libcap2-bin
 
 # Modules of benchmarks/ that `make bench` runs, in this order.
 BENCHMARKS := supervise peers rpc_roundtrip spawn log_throughput volfile getspec view snapshot

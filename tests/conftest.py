@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,12 +43,23 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Fails the run, and ends them, if processes are left that work below the run's temporary directory."""
+    """Fails the run if processes that work below its temporary directory are left, or mounts; and ends them."""
     yield
     left = list(_working_below(tmp_path_factory.getbasetemp()))
     for pid, _ in left:
         os.kill(pid, signal.SIGKILL)
+    mounts = list(_mounted_below(tmp_path_factory.getbasetemp()))
+    for path in reversed(mounts):
+        subprocess.run(["umount", "-l", path], check=False)
     assert left == [], "tests must end every process that they start"
+    assert mounts == [], "tests must unmount what they mount"
+
+
+def _mounted_below(directory: Path) -> Iterator[bytes]:
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        path = line.split(b" ")[4]
+        if path.startswith(os.fsencode(directory) + b"/"):
+            yield path
 
 
 def _working_below(directory: Path) -> Iterator[tuple[int, str]]:

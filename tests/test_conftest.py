@@ -72,3 +72,16 @@ def test_a_process_left_behind_is_ended_and_fails_the_run(run_pytest, tmp_path, 
     assert "must end every process" in run.stdout
     stat = Path("/proc", (tmp_path / "pid").read_text(), "stat")
     assert not stat.exists() or stat.read_text().rpartition(") ")[2][0] == "Z"
+
+
+def test_a_mount_left_behind_is_taken_away_and_fails_the_run(run_pytest, tmp_path):
+    text = """
+    import subprocess
+
+    def test_leaves(tmp_path):
+        subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path], check=True)
+    """
+    run = run_pytest(text)
+    assert "1 passed, 1 error" in run.stdout
+    assert "must unmount" in run.stdout
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()

@@ -15,6 +15,8 @@ TABLE = {
     "info": ("volume_info", "info"),
     "list": ("volume_info", "list_volumes"),
     "options": ("volume_options", "options"),
+    "volfiles": ("volume_volfiles", "volfiles"),
+    "volfile": ("volume_volfiles", "volfile"),
 }
 
 

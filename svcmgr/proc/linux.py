@@ -1,4 +1,4 @@
-"""System calls that the standard library does not offer. The only user of ctypes."""
+"""System calls that the standard library does not offer."""
 
 from __future__ import annotations
 

@@ -104,7 +104,8 @@ class Flow(Answers):
         self._begin(identity, self.seams.clock.monotonic())
         self.running_digest = self.spec.digest
         self.seams.listener.emit(events.Spawned(self.key, *self._facts(identity)))
-        self.seams.listener.post(lambda: self.feed(Ev.SPAWNED))
+        incarnation = self.incarnation
+        self.seams.listener.post(lambda: self._spawned(incarnation))
 
     def _describe(self) -> ProcSpec:
         """The next process, completely."""
@@ -152,9 +153,21 @@ class Flow(Answers):
         self.seams.listener.emit(events.SpawnFailed(self.key, error.message))
         self.seams.listener.post(lambda: self._failed_to_spawn(event, error.message))
 
+    def _spawned(self, incarnation: int) -> None:
+        # A stop, or the exit, may have been on the queue already; what came first counts.
+        if self.state is State.STARTING and self.incarnation == incarnation:
+            self.feed(Ev.SPAWNED)
+
     def _failed_to_spawn(self, event: Ev, text: str) -> None:
-        self.feed(event)
-        self._after_failure(text)
+        if self.state is State.STARTING:
+            self.feed(event)
+            self._after_failure(text)
+        elif self.state is State.STOPPING and not self.present:
+            # Told to stop before the failure was heard: there is nothing whose exit could end the stop.
+            again = self.lifecycle.cause is Cause.RESTART
+            held = self.seams.listener.why_held(self.key) if again else ""
+            self.feed((Ev.EXIT_HELD if held else Ev.EXIT_AGAIN) if again else Ev.EXIT_DONE)
+            self._explain(held or self._why_down(text, asked=True))
 
     def main_moved(self, pid: int) -> None:
         """The daemon says that its descendant ``pid`` is its main process. Raises SvcmgrError when it is not."""
@@ -202,10 +215,10 @@ class Flow(Answers):
         elif self.state is State.WAITING:
             self._wait(held)
         elif self.state is State.DOWN:
-            self._explain(self._why_down(text, wanted))
+            self._explain(self._why_down(text, asked=wanted))
             self.seams.listener.emit(events.Finished(self.key, self.reason))
 
-    def _why_down(self, text: str, asked: bool) -> str:
+    def _why_down(self, text: str, *, asked: bool) -> str:
         if self.goal is Goal.UP and not self.lifecycle.wanted:
             return self.why_unwanted(self.volumes)
         return "stopped" if self.goal is Goal.DOWN and asked else text

@@ -100,7 +100,7 @@ class Service(Flow):
             return
         self.feed(Ev.STOP)
         if self.lifecycle.state is State.DOWN:
-            self._explain(self._why_down("stopped", True))
+            self._explain(self._why_down("stopped", asked=True))
 
     def rerun(self, why: str = "") -> None:
         """Stop and start again: a fresh process whatever the state was. ``why`` is shown while that one lives."""

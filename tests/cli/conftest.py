@@ -21,6 +21,7 @@ from svcmgr.cli.main import run
 from svcmgr.clock import SystemClock
 from svcmgr.conn import Access, Server, ServerSpec, Verb
 from svcmgr.host import wire, wire_volumes
+from svcmgr.services import wire as services_wire
 from svcmgr.services.snapd import wire as snapd_wire
 
 _VERBS: dict[str, tuple[Access, type | None]] = {
@@ -49,6 +50,8 @@ _VERBS: dict[str, tuple[Access, type | None]] = {
     "volume-delete": (Access.ADMIN, wire_volumes.VolumeDeleteRequest),
     "volume-set": (Access.ADMIN, wire_volumes.VolumeSetRequest),
     "volume-reset": (Access.ADMIN, wire_volumes.VolumeResetRequest),
+    "volfile-facts": (Access.READ, None),
+    "volfile": (Access.READ, services_wire.VolfileRequest),
 }
 _SNAPD_VERBS: dict[str, tuple[Access, type | None]] = {
     "snapshots": (Access.READ, snapd_wire.SnapshotsRequest),

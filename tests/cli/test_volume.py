@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import string
 from pathlib import Path
@@ -16,11 +17,14 @@ from svcmgr.host.wire_volumes import (
     OptionInfo,
     OptionsReply,
     ServiceOutcome,
+    VolfileAsk,
+    VolfileFacts,
     VolumeInfo,
     VolumeReply,
     VolumeService,
     VolumesReply,
 )
+from svcmgr.services.wire import VolfileReply
 from tests.cli.conftest import NOW
 
 V0 = VolumeInfo(
@@ -312,6 +316,33 @@ def test_list(svcmgrd, svcmgr):
         ["v1", "created", "1", "0", "1", "-"],
     ]
     assert svcmgrd.requests("volume-info")[0].names == []
+
+
+ASKS = [VolfileAsk("snapd/v0", 2, NOW, 4711, 0, 612), VolfileAsk("snapd/v1", 0, bytes=600)]
+
+
+def test_volfiles(svcmgrd, svcmgr):
+    svcmgrd.answers["volfile-facts"] = VolfileFacts(ASKS, 1, 2, 1224)
+    lines = svcmgr("volume", "volfiles").out.splitlines()
+    assert [line.split() for line in lines] == [
+        ["ID", "BYTES", "ASKED", "LAST", "PID", "UID"],
+        ["snapd/v0", "612", "2", "2026-01-31T08:00:00.250Z", "4711", "0"],
+        ["snapd/v1", "600", "0", "-", "-", "-"],
+        ["2", "requests", "served,", "1", "refused"],
+    ]
+    document = json.loads(svcmgr("volume", "volfiles", "--json").out)
+    assert [one["last_pid"] for one in document["volfiles"]] == [4711, None]
+    assert (document["served"], document["refused"], document["bytes"]) == (2, 1, 1224)
+
+
+def test_volfile(svcmgrd, svcmgr):
+    svcmgrd.answers["volfile"] = VolfileReply("volume v0\nend-volume\n", "abc")
+    assert svcmgr("volume", "volfile", "snapd/v0").out == "volume v0\nend-volume\n"
+    assert svcmgrd.requests("volfile")[0].id == "snapd/v0"
+    document = json.loads(svcmgr("volume", "volfile", "snapd/v0", "--json").out)
+    assert document == {"id": "snapd/v0", "checksum": "abc", "text": "volume v0\nend-volume\n"}
+    svcmgrd.answers["volfile"] = BadInput("cannot serve volfile 'v'")
+    assert svcmgr("volume", "volfile", "v").code == 2
 
 
 def test_info(svcmgrd, svcmgr):

@@ -25,6 +25,10 @@ from tests.kit.daemonproc import ROOT, until
 async def _serve(mount: Path, settings: dict[str, int]) -> None:
     if settings.get("through_us"):
         protocol._WANTED &= ~protocol._PASSTHROUGH
+    if user := settings.get("user"):
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
     filesystem.CROWDED = settings.get("crowded", filesystem.CROWDED)
     view = View(mount, False, logging.getLogger("view"), volume="testing")
     await view.open()

@@ -8,9 +8,9 @@ import pytest
 
 from svcmgr.errors import AlreadyExists, BadInput, Busy, UnknownSnapshot
 from tests.kit.daemonproc import until
-from tests.kit.filesystems import brick_on, filesystem, run  # noqa: F401 - a fixture
+from tests.kit.filesystems import brick_on, filesystem, mounted, run  # noqa: F401 - a fixture
 from tests.kit.snapds import Snapd
-from tests.real.test_snapd_taking import furnish, names, tree
+from tests.real.test_snapd_taking import furnish, names, tree, value_of
 
 
 def in_place(process, path="", name="one"):
@@ -120,7 +120,8 @@ def test_a_place_that_inherits_access_lists_does_not_change_what_is_restored(vol
     restored_to(process, brick / "inside", "dir")
     restored_to(process, brick / "single", "dir/deep")
     assert os.listxattr(brick / "single") == []
-    assert os.getxattr(brick / "inside", "system.posix_acl_default") == before["dir"][1]["system.posix_acl_default"]
+    name = "system.posix_acl_default"
+    assert value_of(name, os.getxattr(brick / "inside", name)) == before["dir"][1][name]
     assert "system.posix_acl_access" not in os.listxattr(brick / "inside")
     assert tree(brick / "inside")["deep"] == before["dir/deep"]
 
@@ -181,12 +182,34 @@ def test_what_is_mounted_stays(volume, tmp_path):
         in_place(process)
     with pytest.raises(Busy):
         in_place(process, "dir")
+    assert names(process) == ["one"]
     run("umount", brick / "dir" / "mount")
     run("mount", "-t", "tmpfs", "none", brick / "top")
     (brick / "top" / "file").write_text("x")
     in_place(process)
     assert (brick / "top" / "file").read_text() == "x"
     assert not (brick / "dir" / "mount").exists()
+
+
+def test_a_subvolume_inside_is_nobody_elses_to_move(tmp_path):
+    with mounted("btrfs", tmp_path) as mount:
+        brick = brick_on("btrfs", mount)
+        (brick / "dir").mkdir()
+        run("btrfs", "subvolume", "create", brick / "dir" / "sub")
+        (brick / "dir" / "sub" / "file").write_text("x")
+        for method in ("btrfs", "reflink"):
+            where = tmp_path / f"by-{method}"
+            where.mkdir()
+            with Snapd(where, [brick], snapshot_method=method).running() as process:
+                process.call("snapshot-create", {"name": "one"})
+                (path,) = process.call("snapshot-info", {"name": "one"})["paths"]
+                assert os.listdir(os.path.join(path, "dir", "sub")) == []
+                assert changes(process) == []
+                for path in ("", "dir", "dir/sub"):
+                    with pytest.raises(Busy):
+                        in_place(process, path)
+                assert names(process) == ["one"]
+        assert (brick / "dir" / "sub" / "file").read_text() == "x"
 
 
 def test_differences(volume):

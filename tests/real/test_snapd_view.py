@@ -8,6 +8,8 @@ import os
 import signal
 import stat
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -122,6 +124,19 @@ def test_the_kernel_checks_what_an_ordinary_user_may(view, content):
     assert "trusted" not in listed
 
 
+def test_reading_leaves_no_trace(view, content):
+    """Not even an access time, which relatime would renew: it is older than the change."""
+    long_ago = 1_000_000_000_000_000_000
+    for path in (content / "file", content / "dir", content / "link"):
+        os.utime(path, ns=(long_ago, long_ago + 1), follow_symlinks=False)
+    view.publish(("one", content))
+    assert len((view.mount / "one" / "file").read_bytes()) > 0
+    assert len(os.listdir(view.mount / "one" / "dir")) > 0
+    os.readlink(view.mount / "one" / "link")
+    for name in ("file", "dir", "link"):
+        assert (content / name).lstat().st_atime_ns == long_ago, name
+
+
 def _write(path: Path) -> None:
     with open(path, "r+b"):
         pass
@@ -180,7 +195,7 @@ def test_activation_shows_at_once(view, content, tmp_path):
     with open(view.mount / "one" / "file", "rb") as opened:
         view.publish(("two", other))
         assert os.listdir(view.mount) == ["two"]
-        assert not (view.mount / "one").exists()
+        until(lambda: not (view.mount / "one").exists(), "the kernel to forget the name")
         with pytest.raises(FileNotFoundError):
             (view.mount / "one" / "file").stat()
         # The kernel reads it by itself, or has it in memory; or it is stale.
@@ -190,6 +205,7 @@ def test_activation_shows_at_once(view, content, tmp_path):
     assert (view.mount / "one" / "file").stat().st_ino == number
     assert (view.mount / "two" / "file").read_text() == "other"
     view.publish(("two", content))  # another snapshot under a name that was shown
+    until(lambda: (view.mount / "two" / "with").exists(), "the kernel to forget what the name meant")
     assert (view.mount / "two" / "file").read_bytes() == (content / "file").read_bytes()
 
 
@@ -354,3 +370,41 @@ def test_a_deep_tree_beyond_the_limit_of_one_path(view, content):
         here = inner
     assert os.listdir(here) == ["bottom"]
     os.close(here)
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that any user can reach; those of pytest are for root alone."""
+    with tempfile.TemporaryDirectory(prefix="svcmgr-view-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def fuse_for_all() -> Iterator[None]:
+    """/dev/fuse as udev makes it; a minimal host may have it for root alone."""
+    before = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+    os.chmod("/dev/fuse", 0o666)
+    yield
+    os.chmod("/dev/fuse", before)
+
+
+def test_a_view_of_a_user_is_for_that_user(public, fuse_for_all):
+    content = public / "content"
+    content.mkdir()
+    (content / "file").write_text("mine")
+    (public / "mount").mkdir()
+    os.chown(public / "mount", NOBODY, NOBODY)
+    with ViewProc(public / "mount", user=NOBODY) as view:
+        view.publish(("one", content))
+        read = ["cat", public / "mount" / "one" / "file"]
+        done = subprocess.run(read, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("mine", "")
+        with pytest.raises(PermissionError):
+            (public / "mount" / "one").stat()
+        view.kill()
+        assert mounted_at(view.mount).ours
+        with ViewProc(public / "mount", user=NOBODY) as second:
+            second.publish(("one", content))
+            assert second.end() == 0
+            assert mounted_at(view.mount) is None

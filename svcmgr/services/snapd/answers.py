@@ -34,8 +34,11 @@ class SpaceFacts:
         return fullest(self.spaces.values())
 
 
-def look_at_space(bricks: Sequence[Path]) -> SpaceFacts:
-    """Look at every brick. It may wait for a slow disk, so it belongs in a thread."""
+def look_at_space(bricks: Sequence[Path], before: SpaceFacts) -> SpaceFacts:
+    """Look at every brick. It may wait for a slow disk, so it belongs in a thread.
+
+    What a brick could do is tried once, as that writes to it, and again after the brick could not be used.
+    """
     spaces: dict[str, Space] = {}
     methods: dict[str, str] = {}
     problems: dict[str, str] = {}
@@ -43,7 +46,7 @@ def look_at_space(bricks: Sequence[Path]) -> SpaceFacts:
         try:
             with opened(path) as brick:
                 spaces[str(path)] = Space.of(brick.fd)
-                methods[str(path)] = best_for(brick)
+                methods[str(path)] = before.methods.get(str(path)) or best_for(brick)
         except SvcmgrError as error:
             problems[str(path)] = error.message
     return SpaceFacts(spaces, methods, problems)

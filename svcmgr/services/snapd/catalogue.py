@@ -12,7 +12,8 @@ What is in the store directory, ID being a snapshot's:
 So data without record is ours to remove exactly where ``taking`` or ``deleting`` says so. Complete data that no file
 here speaks of is reported and kept: it may be the snapshots of a store that was lost.
 
-One thread changes the catalogue at a time; memory is replaced as a whole, so that readers need no lock.
+One thread changes the records at a time; memory is replaced as a whole, so that readers need no lock. What is doomed
+may grow by one thread while another one erases.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import difflib
 import fnmatch
 import os
 import re
+import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -47,6 +49,7 @@ class Catalogue:
         self._by_name: Mapping[str, Record] = {}
         self._records: tuple[Record, ...] = ()
         self.doomed: frozenset[str] = frozenset()
+        self._dooming = threading.Lock()
         self.quarantined: tuple[str, ...] = ()
 
     def load(self) -> None:
@@ -163,7 +166,8 @@ class Catalogue:
 
     def abandon(self, snapshot_id: str) -> None:
         """What was begun will not be; its data is doomed."""
-        self.doomed |= {snapshot_id}
+        with self._dooming:
+            self.doomed |= {snapshot_id}
 
     def activate(self, record: Record, activated: bool) -> Record:
         """The record as it is then. Raises StorageFailed: it is as it was."""
@@ -182,14 +186,15 @@ class Catalogue:
             fsync_dir(self._store)
         except OSError as error:
             raise _failed(path, "remove", error) from error
-        self.doomed |= {record.id}
+        self.abandon(record.id)
         self._remember({name: other for name, other in self._by_name.items() if name != record.name})
 
     def erased(self, snapshot_id: str) -> None:
         """The data of a doomed one is gone from every brick."""
         self._unlink(f"{snapshot_id}.taking")
         self._unlink(f"{snapshot_id}.deleting")
-        self.doomed -= {snapshot_id}
+        with self._dooming:
+            self.doomed -= {snapshot_id}
 
     def _unlink(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -123,7 +123,7 @@ class Snapd(Daemon):
     async def _look_at_space(self) -> None:
         job = Job()
         bricks = self.settings.bricks
-        self._space = await in_thread(job, functools.partial(answers.look_at_space, bricks))
+        self._space = await in_thread(job, functools.partial(answers.look_at_space, bricks, self._space))
 
     # --- verbs
 

@@ -18,6 +18,7 @@ import attrs
 
 from svcmgr.services.snapd import attributes
 from svcmgr.services.snapd.job import Job, printable
+from svcmgr.services.snapd.kinds import kind_of
 from svcmgr.services.snapd.walk import DEPTH_MAX, Border, open_dir
 from svcmgr.services.snapd.wire import Difference, DiffReply
 from svcmgr.volume import RESERVED_DIR
@@ -25,15 +26,6 @@ from svcmgr.volume import RESERVED_DIR
 #: Bytes of path that are listed at most, so that an answer always fits its frame.
 PATHS_MAX = 4 << 20
 _PIECE = 1 << 20
-_KINDS = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "char",
-    stat.S_IFBLK: "block",
-}
 Status = os.stat_result
 
 
@@ -54,7 +46,7 @@ class Findings:
             self._truncated = True
             return
         self._left -= len(shown)
-        kind = _KINDS.get(stat.S_IFMT((new or old or os.stat("/")).st_mode), "file")
+        kind = kind_of((new or old or os.stat("/")).st_mode)
         self._listed.append(Difference(change, shown, kind, old and _size(old), new and _size(new)))
 
     def reply(self) -> DiffReply:
@@ -144,11 +136,16 @@ class Comparing:
     def _one(self, level: _Level, name: str, borders: list[Border], depth: int) -> _Level | None:
         old, new = level.old.status(name), level.new.status(name)
         path = level.prefix + name
-        if change := self.change(level.old.fd, level.new.fd, name, old, new):
+        change = self.change(level.old.fd, level.new.fd, name, old, new)
+        at_the_end = depth >= DEPTH_MAX
+        below_old = -1 if at_the_end else level.old.below(name, old)
+        below_new = -1 if at_the_end else level.new.below(name, new)
+        if change == "metadata" and _is_directory(new) and min(below_old, below_new) < 0:
+            change = (
+                ""  # another file system begins here; what stands for it in a snapshot has no attributes to compare
+            )
+        if change:
             self._findings.add(change, path, old, new)
-        if depth >= DEPTH_MAX:
-            return None
-        below_old, below_new = level.old.below(name, old), level.new.below(name, new)
         if below_old < 0 and below_new < 0:
             return None
         return self._level(below_old, below_new, borders, path + "/")
@@ -183,6 +180,10 @@ def _close(level: _Level, kept: tuple[int, int]) -> None:
     for fd in (level.old.fd, level.new.fd):
         if fd >= 0 and fd not in kept:
             os.close(fd)
+
+
+def _is_directory(status: Status | None) -> bool:
+    return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def _facts(status: Status) -> tuple[int, int, int]:

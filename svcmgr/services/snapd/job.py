@@ -90,6 +90,8 @@ class Job:
 
     def shared_file(self, size: int) -> None:
         self.shared += size
+        if self.guard is not None:
+            self.guard.spent(0)
 
     def cost(self, seconds: float) -> Cost:
         return Cost(seconds=round(seconds, 6), files=self.files, copied_bytes=self.copied, shared_bytes=self.shared)

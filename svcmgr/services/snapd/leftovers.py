@@ -29,6 +29,8 @@ from svcmgr.services.snapd.taking import PARTIAL, remove
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _PLACING = ".placing"
+#: A workplace that nobody needs is renamed to this and its id.
+_TRASH = "trash-"
 _UNKNOWN_MAX = 100
 
 
@@ -36,6 +38,14 @@ class _Placing(msgspec.Struct, frozen=True):
     """A restore to a new place is building in this directory."""
 
     parent: str
+
+
+@attrs.frozen
+class Gathered:
+    """What one round of the collector removes: data by snapshot id, and marks of restores to a new place."""
+
+    data: tuple[str, ...]
+    places: tuple[Path, ...]
 
 
 @attrs.define
@@ -119,21 +129,29 @@ class Leftovers:
                 os.close(fd)
         self.placed(work_id)
 
-    # --- at any time when nothing else changes
+    # --- at any time
 
-    def collect(self, job: Job) -> None:
-        """Remove everything that is ours to remove. What fails is counted and stays for the next time.
+    def gather(self) -> Gathered:
+        """Find what is ours to remove, while nothing else changes. Quick: workplaces are only renamed."""
+        for path in filter(is_used, self._settings.bricks):
+            with self._reported(path), opened(path) as brick:
+                self._condemn_workplaces(brick)
+        places = tuple(sorted(self._settings.store.glob(f"*{_PLACING}")))
+        return Gathered(tuple(sorted(self._catalogue.doomed)), places)
+
+    def collect(self, gathered: Gathered, job: Job) -> None:
+        """Remove it; others may change things meanwhile. What fails is counted and stays for the next time.
 
         Raises:
             GivenUp: the job was told to end.
         """
-        for snapshot_id in sorted(self._catalogue.doomed):
+        for snapshot_id in gathered.data:
             with self._reported(snapshot_id):
                 self._collect_data(snapshot_id, job)
         for path in filter(is_used, self._settings.bricks):
             with self._reported(path), opened(path) as brick:
-                self._collect_workplaces(brick, job)
-        for path in self._settings.store.glob(f"*{_PLACING}"):
+                self._collect_trash(brick, job)
+        for path in gathered.places:
             with self._reported(path):
                 self._collect_place(path, job)
 
@@ -144,11 +162,17 @@ class Leftovers:
         self._catalogue.erased(snapshot_id)
         self.counts.collected += 1
 
-    def _collect_workplaces(self, brick: Brick, job: Job) -> None:
+    def _condemn_workplaces(self, brick: Brick) -> None:
         for name in os.listdir(brick.reserved):
-            if not name.startswith(swap.PREFIX) or not _ID.match(name.removeprefix(swap.PREFIX)):
+            work_id = name.removeprefix(swap.PREFIX)
+            if work_id == name or not _ID.match(work_id):
                 continue
-            if not (self._settings.store / f"{name.removeprefix(swap.PREFIX)}{swap.SUFFIX}").exists():
+            if not (self._settings.store / f"{work_id}{swap.SUFFIX}").exists():
+                os.rename(name, _TRASH + work_id, src_dir_fd=brick.reserved, dst_dir_fd=brick.reserved)
+
+    def _collect_trash(self, brick: Brick, job: Job) -> None:
+        for name in os.listdir(brick.reserved):
+            if name.startswith(_TRASH):
                 erase(brick.reserved, name, job)
                 self.counts.collected += 1
 

@@ -70,7 +70,8 @@ class Operations:
         self._collecting.clear()
         job = Job()
         async with self._one_at_a_time:
-            await in_thread(job, lambda: self.leftovers.collect(job))
+            gathered = await in_thread(job, self.leftovers.gather)
+        await in_thread(job, lambda: self.leftovers.collect(gathered, job))
 
     @contextlib.asynccontextmanager
     async def _changing(self, what: str) -> AsyncIterator[None]:
@@ -193,10 +194,17 @@ class Operations:
 
     async def _in_place(self, source: Source, job: Job) -> tuple[list[str], str]:
         settings = self.settings
-        check = Job()
-        await in_thread(check, lambda: restore.check_source(source))
+        await in_thread(job, lambda: restore.check_in_place(source, job))
         safety = await self._take(self._safety_name(), SAFETY, False, f"before {source.record.name} was restored")
-        plan = await in_thread(job, lambda: restore.prepare(source, settings, job))
+
+        def prepare() -> swap.Plan:
+            try:
+                return restore.prepare(source, settings, job)
+            except BaseException:
+                self.catalogue.delete(safety)  # nothing was changed, so it saves nobody
+                raise
+
+        plan = await in_thread(job, prepare)
 
         def carry_out() -> list[str]:
             swap.write(settings.store, plan)

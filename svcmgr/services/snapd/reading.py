@@ -25,6 +25,8 @@ from svcmgr.proc.beneath import directory_piece, open_beneath, open_unmarked
 from svcmgr.proc.credentials import start_as
 from svcmgr.services.snapd import wire
 from svcmgr.services.snapd.exposed import Exposed
+from svcmgr.services.snapd.kinds import kind_of
+from svcmgr.services.snapd.roots import open_root
 from svcmgr.volume.snapshot import RESERVED_DIR
 
 #: Most entries of one listing, and the longest path in characters.
@@ -33,15 +35,6 @@ PATH_MAX = 16_384
 #: Requests that may be at the disk at once.
 _AT_ONCE = 8
 _PIECE = 32 * 1024
-_KINDS = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "char",
-    stat.S_IFBLK: "block",
-}
 #: What errno says about the path that was asked for, not about the disk.
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ENAMETOOLONG, errno.EISDIR})
 
@@ -143,7 +136,7 @@ def _refusal(exposed: Exposed, path: str, error: OSError) -> SvcmgrError:
 def _top(exposed: Exposed, root: Path) -> Iterator[int]:
     # With our own permissions: the way to the bricks may be closed to users, as the way behind the view is.
     try:
-        fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = open_root(root)
     except OSError as error:
         raise StorageFailed(
             f"cannot read snapshot {exposed.name}: {root}: {error.strerror} (errno {error.errno}); look at its brick",
@@ -181,7 +174,7 @@ def _opened(fd: int) -> Iterator[int]:
 def _entry(name: bytes, status: os.stat_result, target: bytes | None) -> wire.Entry:
     return wire.Entry(
         name=shown(name),
-        kind=_KINDS.get(stat.S_IFMT(status.st_mode), "file"),
+        kind=kind_of(status.st_mode),
         mode=stat.S_IMODE(status.st_mode),
         uid=status.st_uid,
         gid=status.st_gid,

@@ -46,6 +46,11 @@ _decoder = msgspec.json.Decoder(_File)
 
 def write(path: Path, record: Record) -> None:
     """Replace ``path``, durably. Raises StorageFailed."""
+    atomic_write(path, encode(record), mode=0o600)
+
+
+def encode(record: Record) -> bytes:
+    """The content of its file."""
     facts: dict[str, Any] = {field: getattr(record, field) for field in _File.__struct_fields__ if field != "format"}
     cost = record.cost
     facts |= {
@@ -55,7 +60,7 @@ def write(path: Path, record: Record) -> None:
         "volume_options": dict(record.volume_options),
     }
     data = msgspec.json.encode(_File(format=FORMAT, **facts))
-    atomic_write(path, msgspec.json.format(data, indent=1) + b"\n", mode=0o600)
+    return msgspec.json.format(data, indent=1) + b"\n"
 
 
 def read(path: Path) -> Record:

@@ -24,7 +24,7 @@ from svcmgr.services.snapd.reserve import Brick, opened, opened_all
 from svcmgr.services.snapd.settings import Settings
 from svcmgr.services.snapd.space import check_space
 from svcmgr.services.snapd.treecopy import TreeCopy
-from svcmgr.services.snapd.walk import descend, foreign_below, open_dir, parts_of
+from svcmgr.services.snapd.walk import Border, descend, foreign_below, open_dir, parts_of
 from svcmgr.volume import RESERVED_DIR, Record
 
 #: What something is called while it is built beside its place.
@@ -178,29 +178,64 @@ def _publish(parent: int, name: str, place: Path) -> None:
 # --- in place
 
 
-def check_source(source: Source) -> None:
-    """Whether the snapshot has it, before anything is done. Raises BadInput, StorageFailed."""
+def check_in_place(source: Source, job: Job) -> None:
+    """Whether it can be done, before anything is.
+
+    Raises:
+        BadInput: the snapshot has no such entry, or a directory of its path is none now.
+        Busy: a file system is mounted below what would be replaced.
+        StorageFailed, NotPermitted: a brick or the snapshot in it cannot be used.
+    """
     for index in source.bricks:
         with opened(Path(source.record.bricks[index])) as brick, _root(source, brick) as root:
-            if not source.names:
-                continue
-            parent = descend(root, source.names[:-1], f"snapshot {source.record.name}")
+            if source.names:
+                _check_entry(source, root)
+                _check_parents(source, brick.fd)
+            _check_nothing_mounted(source, brick, job)
+
+
+def _check_entry(source: Source, root: int) -> None:
+    parent = descend(root, source.names[:-1], f"snapshot {source.record.name}")
+    try:
+        os.stat(source.names[-1], dir_fd=parent, follow_symlinks=False)
+    except OSError as error:
+        raise BadInput(
+            f"cannot find {source.path!r} in snapshot {source.record.name}: {error.strerror}", path=source.path
+        ) from error
+    finally:
+        os.close(parent)
+
+
+def _check_parents(source: Source, live: int) -> None:
+    there = os.dup(live)
+    try:
+        for depth, name in enumerate(source.names[:-1], 1):
             try:
-                os.stat(source.names[-1], dir_fd=parent, follow_symlinks=False)
+                below = open_dir(name, there)
+            except FileNotFoundError:
+                return
             except OSError as error:
-                raise BadInput(
-                    f"cannot find {source.path!r} in snapshot {source.record.name}: {error.strerror}", path=source.path
-                ) from error
-            finally:
-                os.close(parent)
+                raise _no_directory(source, depth, error) from error
+            os.close(there)
+            there = below
+    finally:
+        os.close(there)
+
+
+def _no_directory(source: Source, depth: int, error: OSError) -> BadInput:
+    shown = "/".join(source.names[:depth])
+    return BadInput(
+        f"cannot restore {source.path!r} in place: {shown} is no directory now ({error.strerror}); "
+        "restore to a new place",
+        path=shown,
+    )
 
 
 def prepare(source: Source, settings: Settings, job: Job) -> swap.Plan:
     """Build everything beside the data; nothing visible has changed when this returns.
 
     Raises:
-        BadInput: no such entry, or a component of its path is no directory now.
-        Busy: a file system is mounted below what would be replaced.
+        BadInput: as :func:`check_in_place`, which has seen that it can be done.
         LowSpace, StorageFailed: nothing is left. GivenUp: what was built is a leftover.
     """
     plan = swap.Plan(
@@ -230,7 +265,6 @@ def _prepare_one(source: Source, settings: Settings, plan: swap.Plan, brick: Bri
     check_space(settings.min_free, brick.fd, str(brick))
     job.guard = Guard(settings.min_free, brick.fd, str(brick))
     with _root(source, brick) as root, contextlib.ExitStack() as stack:
-        _check_nothing_mounted(source, brick, job)
         parent = _parents(source, root, brick.fd, job)
         stack.callback(os.close, parent)
         os.mkdir(plan.workplace, 0o700, dir_fd=brick.reserved)
@@ -253,10 +287,11 @@ def _check_nothing_mounted(source: Source, brick: Brick, job: Job) -> None:
     except BadInput:
         return  # not there, or no directory
     try:
-        if found := foreign_below(live, 0 if source.names else 1, job.check):
+        outside = Border.around(brick.fd).stops(live, os.fstat(live))
+        if found := source.path if outside else foreign_below(live, 0 if source.names else 1, job.check):
             raise Busy(
-                f"cannot restore {source.path or 'everything'} in place: {found} in it is another file system, mount "
-                "or subvolume; unmount it, or restore to a new place",
+                f"cannot restore {source.path or 'everything'} in place: {found} is another file system, mount or "
+                "subvolume; unmount it, or restore to a new place",
                 path=found,
             )
     finally:
@@ -272,12 +307,7 @@ def _parents(source: Source, root: int, live: int, job: Job) -> int:
         except FileNotFoundError:
             below = _make_like(descend(root, source.names[:depth], "the snapshot"), there, name, job)
         except OSError as error:
-            shown = "/".join(source.names[:depth])
-            raise BadInput(
-                f"cannot restore {source.path!r} in place: {shown} is no directory now ({error.strerror}); restore to "
-                "a new place",
-                path=shown,
-            ) from error
+            raise _no_directory(source, depth, error) from error
         finally:
             os.close(there)
         there = below

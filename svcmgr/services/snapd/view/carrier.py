@@ -129,8 +129,10 @@ class Carrier:
                 return
             if not self._first.done():
                 return  # what is refused at the first attempt needs somebody to do something
-            failures = 0 if self._loop.time() - began > HEALTHY_S else failures + 1
+            if self._loop.time() - began > HEALTHY_S:
+                failures = 0
             await self._pause(AGAIN.delay(failures, random))
+            failures += 1
 
     async def _pause(self, delay: float) -> None:
         self._log.warning("the view at %s is away: %s; next attempt in %.1f s", self._mount, self.trouble, delay)

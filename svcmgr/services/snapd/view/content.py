@@ -17,6 +17,7 @@ from typing import NoReturn
 import attrs
 
 from svcmgr.proc.beneath import directory_piece, open_beneath, open_unmarked
+from svcmgr.services.snapd.roots import open_root
 from svcmgr.services.snapd.view.descriptors import Descriptors
 from svcmgr.services.snapd.view.inodes import Key, Node, key_of
 from svcmgr.services.snapd.view.shown import Root
@@ -70,7 +71,7 @@ class Content:
         def make() -> int:
             if cached:
                 fail(errno.EAGAIN)
-            return os.open(root.path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return open_root(root.path)
 
         with self._roots.lend(root.key, make) as top:
             yield top
