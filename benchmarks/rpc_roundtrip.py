@@ -1,10 +1,11 @@
-"""Round trips over a unix socket: ours against a bare echo, in the same run.
+"""Round trips over a unix socket and over tcp with CURVE: ours against bare echoes, in the same run.
 
     python benchmarks/rpc_roundtrip.py [--calls N] [--json] [--uvloop]
 
 The server runs in a process of its own. For each row: microseconds per round trip (p50, p99) and the ratio of
 the medians to a bare blocking echo of a few bytes over a socketpair between two processes, which is what the
-kernel and two context switches cost. ``status of 500`` is one answer of about 150 KB, decoded into objects.
+kernel and two context switches cost. ``status of 500`` is one answer of about 150 KB, decoded into objects. The rows
+over tcp are on the loopback interface; beside them stands a bare blocking echo of ZeroMQ with the same keys.
 """
 
 from __future__ import annotations
@@ -19,16 +20,22 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection as Connected
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import zmq
 
 from svcmgr.clock import SystemClock
+from svcmgr.conn.access import Access
 from svcmgr.conn.blocking import BlockingClient
 from svcmgr.conn.client import Connection, ConnSpec
+from svcmgr.conn.keyfile import save
+from svcmgr.conn.keyring import Holder, Keyring
 from svcmgr.conn.server import Server, ServerSpec
 from svcmgr.conn.verbs import CallContext, Verb
+from svcmgr.conn.zeromq import ZeroMQTransport, new_pair
 from svcmgr.host.wire import DaemonInfo, ServiceRow, StatusReply
 
 
@@ -59,13 +66,18 @@ async def nothing(request: None, ctx: CallContext) -> None:
     """An async handler that does not wait: what a task costs."""
 
 
-def serve(path: str, use_uvloop: bool) -> None:
-    """The server's process."""
+def serve(path: str, keyring: Path, tell: Connected, use_uvloop: bool) -> None:
+    """The server's process; tells its tcp address."""
     reply = status_of(500)
     verbs = {"task": Verb(nothing), "status": Verb(lambda request, ctx: reply)}
 
     async def main() -> None:
-        async with Server(ServerSpec("unix:" + path), verbs, clock=SystemClock()):
+        network = ServerSpec("tcp://127.0.0.1:0", transport=ZeroMQTransport(keyring))
+        async with (
+            Server(ServerSpec("unix:" + path), verbs, clock=SystemClock()),
+            Server(network, verbs, clock=SystemClock()) as server,
+        ):
+            tell.send(server.address)
             await asyncio.Event().wait()
 
     run_on(main, use_uvloop)
@@ -118,12 +130,43 @@ def bare(calls: int) -> list[float]:
     return seconds
 
 
-async def asynchronous(path: str, calls: int) -> dict[str, list[float]]:
+def zeromq_echo(keyring: Keyring, tell: Connected) -> None:
+    """The other process of ZeroMQ's own echo."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as sock:
+        sock.curve_server, sock.curve_secretkey, sock.curve_publickey = 1, keyring.secret, keyring.public
+        tell.send(sock.bind_to_random_port("tcp://127.0.0.1"))
+        while True:
+            sock.send_multipart(sock.recv_multipart())
+
+
+def bare_zeromq(calls: int) -> list[float]:
+    """The yardstick of the rows over tcp."""
+    keyring = Keyring("both", *new_pair())
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.Process(target=zeromq_echo, args=(keyring, there), daemon=True)
+    process.start()
+    with zmq.Context() as context, context.socket(zmq.DEALER) as sock:
+        sock.curve_serverkey, sock.curve_secretkey, sock.curve_publickey = (
+            keyring.public,
+            keyring.secret,
+            keyring.public,
+        )
+        sock.connect(f"tcp://127.0.0.1:{here.recv()}")
+
+        def once() -> None:
+            sock.send(b"sixteen bytes...")
+            sock.recv()
+
+        seconds = timed(calls, once)
+    process.terminate()
+    process.join()
+    return seconds
+
+
+async def asynchronous(spec: ConnSpec, name: str, calls: int) -> dict[str, list[float]]:
     """Our asyncio client."""
     up = asyncio.Event()
-    connection = Connection(
-        ConnSpec("unix:" + path), clock=SystemClock(), rng=random.Random(1), notify=lambda event: up.set()
-    )
+    connection = Connection(spec, clock=SystemClock(), rng=random.Random(1), notify=lambda event: up.set())
     connection.connect(1)
     await up.wait()
     results = {}
@@ -133,11 +176,11 @@ async def asynchronous(path: str, calls: int) -> dict[str, list[float]]:
             start = time.perf_counter()
             await connection.call(verb, type=kind)
             seconds.append(time.perf_counter() - start)
-        results[f"asyncio client, {label}"] = seconds
+        results[f"{name}, {label}"] = seconds
     start = time.perf_counter()
     for _ in range(calls // 50):
         await asyncio.gather(*(connection.call("ping") for _ in range(50)))
-    results["asyncio client, ping, 50 at a time"] = [(time.perf_counter() - start) / (calls // 50 * 50)]
+    results[f"{name}, ping, 50 at a time"] = [(time.perf_counter() - start) / (calls // 50 * 50)]
     await connection.term()
     return results
 
@@ -180,13 +223,20 @@ def main() -> None:
     options = parser.parse_args()
     results = {"bare echo over a socketpair": bare(options.calls)}
     with tempfile.TemporaryDirectory() as directory:
-        path = f"{directory}/s"
-        server = multiprocessing.Process(target=serve, args=(path, options.uvloop), daemon=True)
+        path, keyring = f"{directory}/s", Path(directory, "keys")
+        here, there = multiprocessing.Pipe()
+        own = Keyring("both", *new_pair())
+        save(keyring, own.adding(Holder("both", (own.public,), Access.ADMIN)))
+        server = multiprocessing.Process(target=serve, args=(path, keyring, there, options.uvloop), daemon=True)
         server.start()
-        while not Path(path).exists():
-            time.sleep(0.01)
+        address = here.recv()
         results |= blocking(path, options.calls)
-        results |= run_on(lambda: asynchronous(path, options.calls), options.uvloop)
+        unix = ConnSpec("unix:" + path)
+        results |= run_on(lambda: asynchronous(unix, "asyncio client", options.calls), options.uvloop)
+        results["bare echo of ZeroMQ with CURVE"] = bare_zeromq(options.calls)
+        save(keyring, own.adding(Holder("both", (own.public,), Access.ADMIN, (address,))))
+        tcp = ConnSpec(address, transport=ZeroMQTransport(keyring))
+        results |= run_on(lambda: asynchronous(tcp, "over tcp", options.calls), options.uvloop)
         server.terminate()
         server.join()
     report(results, options.json)

@@ -65,6 +65,7 @@ CONFINED = {
         "svcmgr.host.definitions",
         "svcmgr.host.offline",
         "svcmgr.cli.definition",
+        "svcmgr.conn.keyring",
         "svcmgr.services.mgmtd.config.document",
         "svcmgr.services.mgmtd.config.places",
     },
@@ -83,7 +84,7 @@ PURE = words(
     """
     errors fsm
     conn.frame conn.session conn.transport conn.calls conn.effects conn.events conn.inbound conn.machine conn.retry
-    conn.verbs
+    conn.verbs conn.access conn.keyring conn.zeromq.pieces conn.zeromq.arrivals
     proc.spec proc.stopper proc.identity proc.tree proc.seam
     svc.spec svc.lifecycle svc.backoff svc.graph svc.events svc.status
     volume.checks volume.civil volume.free volume.info volume.options volume.snapshot

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from svcmgr.conn.access import Access as Access
     from svcmgr.conn.blocking import BlockingClient as BlockingClient
     from svcmgr.conn.client import Connection as Connection
     from svcmgr.conn.client import ConnSpec as ConnSpec
@@ -23,17 +24,17 @@ if TYPE_CHECKING:
     from svcmgr.conn.frame import Limits as Limits
     from svcmgr.conn.memory import FaultPlan as FaultPlan
     from svcmgr.conn.memory import MemoryNetwork as MemoryNetwork
+    from svcmgr.conn.resolve import over_network as over_network
     from svcmgr.conn.retry import Retry as Retry
     from svcmgr.conn.server import Server as Server
     from svcmgr.conn.server import ServerSpec as ServerSpec
     from svcmgr.conn.session import State as State
     from svcmgr.conn.unix import remove_left as remove_left
-    from svcmgr.conn.verbs import Access as Access
     from svcmgr.conn.verbs import CallContext as CallContext
     from svcmgr.conn.verbs import Verb as Verb
 
 _WHERE = {
-    "Access": "verbs",
+    "Access": "access",
     "BlockingClient": "blocking",
     "CallContext": "verbs",
     "ConnEvent": "events",
@@ -53,6 +54,7 @@ _WHERE = {
     "ServerSpec": "server",
     "State": "session",
     "Verb": "verbs",
+    "over_network": "resolve",
     "remove_left": "unix",
 }
 __all__ = sorted(_WHERE)

@@ -37,7 +37,7 @@ class ConnSpec:
         keepalive: silence after which the peer is pinged; 0 switches the watch off.
         hung_after: silence after which it counts as hung; must be over ``keepalive``.
         hello_timeout: how long one attempt may take.
-        transport: needed for ``mem:`` addresses.
+        transport: needed for ``mem:`` and ``tcp:`` addresses.
     """
 
     address: str

@@ -10,20 +10,29 @@ from __future__ import annotations
 import attrs
 import msgspec
 
+from svcmgr.conn.access import Access
 from svcmgr.errors import SvcmgrError
 
 
 @attrs.frozen
 class Peer:
-    """Who is at the other end: the kernel's word (SO_PEERCRED, unix(7)), not the peer's.
+    """Who is at the other end: never the peer's own word.
 
-    On the client's side it is the process that called listen(2). ``pid`` is 0 when the kernel cannot name
-    it (another pid namespace).
+    On a unix socket it is the kernel's (SO_PEERCRED, unix(7)); on the client's side that is the process that called
+    listen(2), and ``pid`` is 0 when the kernel cannot name it (another pid namespace). Over a network there is no such
+    word: ``uid`` and ``gid`` are -1, and ``key`` is the name of the key that the peer proved to hold, ``scope`` what
+    that key allows here, and ``address`` where it comes from.
     """
 
     pid: int
     uid: int
     gid: int
+    key: str = ""
+    scope: Access | None = None
+    address: str = ""
+
+    def __str__(self) -> str:
+        return f"key {self.key!r} at {self.address}" if self.key else f"uid {self.uid}"
 
 
 @attrs.frozen

@@ -64,7 +64,7 @@ class MemoryNetwork:
         """See :meth:`svcmgr.conn.transport.Transport.listen`."""
         if address.place in self._listeners:
             raise AlreadyExists(f"cannot listen on {address}: somebody does already", address=str(address))
-        listener = MemoryListener(self, address.place, factory, options)
+        listener = MemoryListener(self, address, factory, options)
         self._listeners[address.place] = listener
         return listener
 
@@ -102,18 +102,18 @@ class MemoryNetwork:
 class MemoryListener:
     """A name that is listened on."""
 
-    def __init__(self, network: MemoryNetwork, name: str, factory: HandlerFactory, options: LinkOptions) -> None:
+    def __init__(self, network: MemoryNetwork, address: Address, factory: HandlerFactory, options: LinkOptions) -> None:
+        self.address = address
         self.factory = factory
         self.options = options
         self._network = network
-        self._name = name
         self._closed = False
 
     def close(self) -> None:
         """See :meth:`svcmgr.conn.transport.Listener.close`."""
         if not self._closed:
             self._closed = True
-            self._network.forget_listener(self._name)
+            self._network.forget_listener(self.address.place)
 
 
 class MemoryLink:

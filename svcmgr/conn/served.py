@@ -10,11 +10,12 @@ from typing import Any, Protocol
 
 from svcmgr.clock import Clock
 from svcmgr.conn import inbound as ib
+from svcmgr.conn.access import Access
 from svcmgr.conn.alarm import Alarm
 from svcmgr.conn.frame import CONNECTION_FAULT_ID, Call, Cast, Fault, Frame, Reply, encode
 from svcmgr.conn.terms import ServerSpec
 from svcmgr.conn.transport import Link
-from svcmgr.conn.verbs import Access, CallContext, Verb, VerbTable
+from svcmgr.conn.verbs import CallContext, Verb, VerbTable
 from svcmgr.errors import (
     BadInput,
     ConnectionFault,
@@ -104,7 +105,7 @@ class ServedLink:
         access = self._access_of(link)
         if access is None:
             self._server.counts["refused_access"] += 1
-            self._refuse(NotPermitted(f"cannot serve: uid {link.peer.uid} has no access here", uid=link.peer.uid))
+            self._refuse(NotPermitted(f"cannot serve: {link.peer} has no access here", uid=link.peer.uid))
             return
         self._access = access
         link.send(encode(self._engine.greeting()))

@@ -56,6 +56,11 @@ class Server:
         options = LinkOptions(self.spec.max_frame, self.spec.write_high, self.spec.socket_mode)
         self._listener = await transport.listen(address, lambda: ServedLink(self), options)
 
+    @property
+    def address(self) -> str:
+        """Where it listens, a port that the kernel chose included; what was asked for while it does not listen."""
+        return str(self._listener.address) if self._listener is not None else self.spec.address
+
     def stop_accepting(self) -> None:
         """Give the address back; connections go on. Idempotent."""
         if self._listener is not None:

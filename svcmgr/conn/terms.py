@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import attrs
 
+from svcmgr.conn.access import Access
 from svcmgr.conn.events import Peer
 from svcmgr.conn.frame import MAX_FRAME, MIN_FRAME
 from svcmgr.conn.transport import Transport
-from svcmgr.conn.verbs import Access
 from svcmgr.errors import BadInput
 
 
@@ -18,9 +18,11 @@ def _log_error(verb: str, error: BaseException) -> None:
     logging.getLogger(__name__).error("verb %s failed", verb, exc_info=error)
 
 
-def everyone_may_do_all(peer: Peer) -> Access | None:
-    """The access rule when the mode of the socket file is the only guard."""
-    return Access.ADMIN
+def as_the_way_in(peer: Peer) -> Access | None:
+    """The access rule of a server that has none of its own: what the peer's key allows; all, where the mode of the
+    socket file is the guard. A key whose scope is not known here allows nothing.
+    """
+    return peer.scope if peer.key else Access.ADMIN
 
 
 @attrs.frozen
@@ -35,13 +37,13 @@ class ServerSpec:
         hello_timeout: how long a peer may be connected without a hello.
         stall_timeout: how long a frame may take from its first byte to its last.
         on_error: told of every exception of a handler that is not a SvcmgrError, with the verb.
-        transport: needed for ``mem:`` addresses.
+        transport: needed for ``mem:`` and ``tcp:`` addresses.
     """
 
     address: str
     name: str = "server"
     incarnation: int = 0
-    access: Callable[[Peer], Access | None] = everyone_may_do_all
+    access: Callable[[Peer], Access | None] = as_the_way_in
     max_connections: int = 256
     max_in_flight: int = 64
     max_frame: int = MAX_FRAME

@@ -2,9 +2,8 @@
 
 A *transport* opens links by :meth:`Transport.dial` and accepts them by :meth:`Transport.listen`. A *link* is
 one open connection that takes encoded frames and gives decoded ones. The seam is cut at frames, not at bytes,
-so that a transport that has messages of its own (ZeroMQ) fits as well as a stream: it sends ``data[4:]`` as
-one message, since every ``data`` is exactly one encoded frame. ``tests/kit/conformance.py`` says in code what
-every transport must do.
+so that a transport that has messages of its own (ZeroMQ) fits as well as a stream.
+``tests/kit/conformance.py`` says in code what every transport must do.
 
 All callbacks come on the event loop, synchronously. Only ``choked`` may come from inside ``send``. After ``closed``
 comes nothing.
@@ -12,6 +11,7 @@ comes nothing.
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 import attrs
@@ -20,6 +20,14 @@ from svcmgr.conn.events import Peer
 from svcmgr.conn.frame import MAX_FRAME, Frame
 from svcmgr.errors import BadInput, ConnectionFault, SvcmgrError
 from svcmgr.paths import SOCKET_PATH_MAX
+
+#: Ports are 16 bits (RFC 9293).
+PORT_MAX = 65535
+
+# A name of at most 253 characters (RFC 1035), or an IPv6 address that may have a zone (RFC 4007).
+_HOST_AND_PORT = re.compile(
+    r"//(?:\[[0-9A-Fa-f:.]{2,45}(?:%[\w.-]{1,15})?\]|[A-Za-z0-9][A-Za-z0-9._-]{0,252}):(?P<port>[0-9]{1,5})", re.ASCII
+)
 
 
 class LinkHandler(Protocol):
@@ -91,6 +99,11 @@ class Link(Protocol):
 class Listener(Protocol):
     """An address that accepts links."""
 
+    @property
+    def address(self) -> Address:
+        """Where it listens, a port that the kernel chose included."""
+        ...
+
     def close(self) -> None:
         """Accept no more and give the address back. Links accepted so far live on. Idempotent."""
         ...
@@ -137,7 +150,7 @@ class Transport(Protocol):
 
 @attrs.frozen
 class Address:
-    """Where somebody listens: ``unix:/absolute/path`` or ``mem:name``."""
+    """Where somebody listens: ``unix:/absolute/path``, ``mem:name``, ``tcp://host:port`` or ``tcp://[v6]:port``."""
 
     scheme: str
     place: str
@@ -151,18 +164,30 @@ class Address:
 
         Raises:
             BadInput: not an address; a unix path that is relative or does not fit into a socket address
-                (107 bytes, unix(7); ``paths.socket_path`` makes short ones); tcp without the cluster extra.
+                (107 bytes, unix(7); ``paths.socket_path`` makes short ones); tcp without host or port.
         """
         scheme, colon, place = text.partition(":")
         if not colon or scheme not in ("unix", "mem", "tcp"):
-            raise BadInput(f"cannot use address {text!r}: write unix:/path or mem:name", address=text)
-        if scheme == "tcp":
-            raise BadInput(f"cannot use address {text!r}: tcp needs the cluster extra", address=text, extra="cluster")
+            raise BadInput(f"cannot use address {text!r}: write unix:/path, tcp://host:port or mem:name", address=text)
         if scheme == "unix":
             _check_socket_path(text, place)
+        elif scheme == "tcp":
+            _check_host_and_port(text, place)
         elif not place:
             raise BadInput(f"cannot use address {text!r}: it names nothing", address=text)
         return cls(scheme, place)
+
+    @property
+    def host_and_port(self) -> tuple[str, int]:
+        """The two parts of a tcp address, an IPv6 address without its brackets."""
+        host, _, port = self.place.removeprefix("//").rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+def _check_host_and_port(text: str, place: str) -> None:
+    found = _HOST_AND_PORT.fullmatch(place)
+    if found is None or int(found["port"]) > PORT_MAX:
+        raise BadInput(f"cannot use address {text!r}: write tcp://host:port or tcp://[v6]:port", address=text)
 
 
 def _check_socket_path(text: str, path: str) -> None:

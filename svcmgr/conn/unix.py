@@ -151,15 +151,16 @@ class UnixTransport:
         except BaseException:
             sock.close()
             raise
-        return UnixListener(server, address.place, inode)
+        return UnixListener(server, address, inode)
 
 
 class UnixListener:
     """A bound socket file."""
 
-    def __init__(self, server: asyncio.AbstractServer, path: str, inode: tuple[int, int]) -> None:
+    def __init__(self, server: asyncio.AbstractServer, address: Address, inode: tuple[int, int]) -> None:
+        self.address = address
         self._server = server
-        self._path = path
+        self._path = address.place
         self._inode = inode
 
     def close(self) -> None:

@@ -7,26 +7,19 @@ empty map where the type is a struct, so that a caller may leave it out when eve
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import attrs
 import msgspec
 
+from svcmgr.conn.access import Access
 from svcmgr.conn.events import Peer
 from svcmgr.conn.frame import decode_value
 from svcmgr.errors import BadInput, NotPermitted, UnknownVerb
 
 _NIL = b"\xc0"
 _EMPTY_MAP = b"\x80"
-
-
-class Access(enum.IntEnum):
-    """What a peer may do. ADMIN includes READ."""
-
-    READ = 1
-    ADMIN = 2
 
 
 class Subscriber(Protocol):

@@ -90,5 +90,4 @@ def test_a_cluster_loads_no_loop_and_no_daemon(mgmtd, root, command):
     services = {name for name in loaded if name.startswith("svcmgr.services.")}
     wire = {name for name in services if name.startswith("svcmgr.services.mgmtd.wire.")}
     assert services - wire == {f"svcmgr.services.{name}" for name in ("mgmtd", "mgmtd.wire", "mgmtd.errors")}
-    assert "svcmgr.services.mgmtd.wire.itself" not in wire, "a command pays for what it speaks of alone"
     assert not any(name.startswith(("svcmgr.svc", "svcmgr.proc", "svcmgr.volume")) for name in loaded)

@@ -11,12 +11,13 @@ from typing import Any
 import attrs
 import msgspec
 
+from svcmgr.conn.access import Access
 from svcmgr.conn.client import Connection, ConnSpec
 from svcmgr.conn.events import ConnEvent
 from svcmgr.conn.memory import MemoryNetwork
 from svcmgr.conn.server import Server, ServerSpec
 from svcmgr.conn.session import State
-from svcmgr.conn.verbs import Access, CallContext, Verb
+from svcmgr.conn.verbs import CallContext, Verb
 from tests.kit.vloop import VirtualClock, until
 
 

@@ -12,11 +12,12 @@ import pytest
 
 from svcmgr import PROTOCOL, errors
 from svcmgr.conn import frame as wire
+from svcmgr.conn.access import Access
 from svcmgr.conn.frame import encode
 from svcmgr.conn.server import ServerSpec
 from svcmgr.conn.session import State
 from svcmgr.conn.transport import Address, LinkOptions
-from svcmgr.conn.verbs import Access, CallContext, Verb
+from svcmgr.conn.verbs import CallContext, Verb
 from tests.conn.rig import VERBS, Rig, rig
 from tests.kit.conformance import Recorder
 from tests.kit.vloop import run, turns, until

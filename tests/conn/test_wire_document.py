@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from svcmgr import PROTOCOL, errors
-from svcmgr.conn import client, frame, server, session
+from svcmgr.conn import client, frame, keyring, server, session
 from svcmgr.conn.frame import FrameDecoder, encode
+from svcmgr.conn.zeromq import arrivals, door, link, pieces, sockets
 
 TEXT = (Path(__file__).parents[2] / "docs" / "wire-protocol.md").read_text()
 DUMP = TEXT.split("```hexdump\n")[1].split("```")[0].splitlines()
@@ -48,7 +49,8 @@ def test_the_example_is_what_the_code_says(pair: tuple[str, str], expected: fram
 
 
 def test_the_table_of_frames_is_complete() -> None:
-    rows = re.findall(r"^\| (\d) \| (\w+) \| (.*?) \|", TEXT, re.MULTILINE)
+    part = TEXT.split("## Frames")[1].split("## Hello")[0]
+    rows = re.findall(r"^\| (\d) \| (\w+) \| (.*?) \|", part, re.MULTILINE)
     for number, name, fields in rows:
         kind: Any = getattr(frame, name)
         config = msgspec.structs.fields(kind)
@@ -72,6 +74,23 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert (spec.max_connections, spec.max_in_flight, spec.max_frame) == (256, 64, 16 * 2**20)
     assert (spec.write_high, spec.write_cap) == (2**20, 64 * 2**20)
     assert (frame.MIN_FRAME, frame.MAX_NAME, frame.MAX_FRAME, frame.MAX_IN_FLIGHT) == (1024, 255, 16_777_216, 64)
+
+
+def test_what_goes_over_zeromq_is_that_of_the_code() -> None:
+    part = TEXT.split("## Over ZeroMQ")[1].split("## Statistics")[0]
+    rows = re.findall(r"^\| (\d) \| (\w+) \|", part, re.MULTILINE)
+    assert [(int(number), name) for number, name in rows] == [(kind.value, kind.name) for kind in pieces.Kind]
+    sizes = (pieces.VERSION, pieces.PIECE, pieces.COST, pieces.WINDOW, pieces.WINDOW_MIN, pieces.WINDOW_MAX)
+    assert sizes == (1, 32_768, 512, 262_144, 32_768, 262_144)
+    assert (pieces.MESSAGE_MAX, sockets.SEND_HWM, door.ROUTING_ID_SIZE) == (32_802, 1536, 16)
+    assert (arrivals.SHARE, link.END_GRACE, keyring.KEYS_MAX) == (0.25, 1.0, 4)
+    assert sockets.Tuning() == sockets.Tuning(handshake=5, heartbeat=10, heartbeat_timeout=30, waiting=512)
+    counters = part.split("`ZeroMQTransport.statistics()`")[1]
+    assert set(door.COUNTS) | {"withdrawn", "links", "waiting"} == set(re.findall(r"`(\w+)`", counters))
+    example = part.split("```toml\n")[1].split("```")[0]
+    for number in range(3):
+        example = example.replace('"..."', f'"{keyring.write_key(bytes([number] * 32))}"', 1)
+    assert keyring.parse(example).keys_at("tcp://host-2:7711") == (bytes([2] * 32),)
 
 
 def test_every_counter_is_named() -> None:

@@ -16,6 +16,7 @@ import svcmgr
 from svcmgr.errors import BadInput, Busy, StorageFailed
 from svcmgr.services.daemonkit import Access, CallContext, Context, Daemon, Verb
 from svcmgr.services.mgmtd import ids, wire
+from svcmgr.services.mgmtd.memory import uncollected
 from svcmgr.services.mgmtd.mgmtd import Identity, Mgmtd, Seams
 from svcmgr.services.mgmtd.nodes import AppFacts
 from svcmgr.services.mgmtd.ops.base import Caller, Operation, Scope
@@ -53,7 +54,8 @@ class Mgmtdd(Daemon):
         try:
             self._mgmtd = Mgmtd(self._identity, store, Seams(self.context.clock, random.random, self.context.log))
             async with self._mgmtd.running():
-                await self._mgmtd.await_primary(_READY_WITHIN_S)
+                with uncollected():
+                    await self._mgmtd.await_primary(_READY_WITHIN_S)
                 yield
         finally:
             await store.aclose()

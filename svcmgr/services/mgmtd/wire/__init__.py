@@ -194,7 +194,8 @@ def __getattr__(name: str) -> Any:
     where = _WHERE.get(name)
     if where is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{where}"), name)
+    found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{where}"), name)
+    return found
 
 
 def __dir__() -> list[str]:
