@@ -18,7 +18,7 @@ import msgspec
 
 from svcmgr.services.mgmtd import infos
 from svcmgr.services.mgmtd.chain import Chain
-from svcmgr.services.mgmtd.changes import Change, Id, Kind, Seen, visible
+from svcmgr.services.mgmtd.changes import Change, Id, Kind, Seen, quiet, visible
 from svcmgr.services.mgmtd.config.history import History as Versions
 from svcmgr.services.mgmtd.contacts import Contacts
 from svcmgr.services.mgmtd.faces import Faces
@@ -60,6 +60,8 @@ class Cluster:
         self.moved: dict[int, None] = {}
         #: Whether a target changed since the last version, so that the next one should not wait.
         self.urgent = False
+        #: How many changes were applied that are more than how full a target is.
+        self.changes = 0
         self.contacts = Contacts(began)
         self.history = History(version)
         self.faces = Faces(self._look)
@@ -87,6 +89,7 @@ class Cluster:
         """Take changes over, in order; whether clients see a difference."""
         seen: dict[Seen, None] = {}
         for change in changes:
+            self.changes += not quiet(change)
             if visible(change):
                 seen[change.kind, change.id] = None
             _APPLY[change.kind](self, change, seen)
@@ -142,8 +145,9 @@ class Cluster:
             self.targets[target_id] = attrs.evolve(info, public=public)
 
     def _newcomer(self, chain: Chain, target_id: int, public: Any) -> TargetInfo:
-        """A target new in its chain. A node may have told of it already, as an orphan; its place then is known."""
-        info = TargetInfo(target_id=target_id, chain_id=chain.chain_id, public=public)
+        """A target new in its chain. Its place is known from the store, or from a node that told of it as an orphan."""
+        node, disk = self.places.get(target_id, (None, None))
+        info = TargetInfo(target_id=target_id, chain_id=chain.chain_id, public=public, node_id=node, disk_index=disk)
         for node_id, reports in self.orphans.items():
             for report in reports:
                 if report.target_id == target_id:
@@ -159,7 +163,9 @@ class Cluster:
         was = self.targets.get(info.target_id)
         if was is None:
             return  # it was removed from its chain while its node told of it
-        self.targets[info.target_id] = attrs.evolve(info, public=was.public, chain_id=was.chain_id)
+        if (info.public, info.chain_id) != (was.public, was.chain_id):
+            info = attrs.evolve(info, public=was.public, chain_id=was.chain_id)
+        self.targets[info.target_id] = info
         if (Kind.TARGET, change.id) in seen:
             seen[Kind.CHAIN, was.chain_id] = None
             self.urgent = True

@@ -50,9 +50,8 @@ class Faces:
         """Make anew what is stale; at most ``most`` of them, for callers that must not block."""
         count = len(self._stale) if most is None else min(most, len(self._stale))
         for _ in range(count):
-            seen = next(iter(self._stale))
-            del self._stale[seen]
-            self._renew(*seen)
+            (kind, id), _ = self._stale.popitem()
+            self._renew(kind, id)
 
     def _renew(self, kind: Kind, id: Id) -> None:
         faces = self._faces[kind]

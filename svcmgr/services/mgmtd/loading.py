@@ -130,13 +130,8 @@ def _host(record: records.UniversalTags, cluster: Cluster) -> Iterable[Change]:
 
 
 def _target(record: records.Target, cluster: Cluster) -> Iterable[Change]:
-    """Where a target was seen last."""
-    place = Change(Kind.PLACE, record.target_id, None, (record.node_id, record.disk_index))
-    info = cluster.targets.get(record.target_id)
-    if info is None:
-        return [place]
-    new = attrs.evolve(info, node_id=record.node_id, disk_index=record.disk_index)
-    return [place, Change(Kind.TARGET, record.target_id, info, new)]
+    """Where a target was seen last; its chain takes that over."""
+    return [Change(Kind.PLACE, record.target_id, None, (record.node_id, record.disk_index))]
 
 
 def _config(record: records.Config, cluster: Cluster) -> Iterable[Change]:
@@ -146,8 +141,8 @@ def _config(record: records.Config, cluster: Cluster) -> Iterable[Change]:
 #: In the order in which one kind needs another.
 _MAKERS: Mapping[type[Record], Callable[[Any, Cluster], Iterable[Change]]] = {
     records.Node: _node,
-    records.Chain: _chain,
     records.Target: _target,
+    records.Chain: _chain,
     records.ChainTable: _table,
     records.Config: _config,
     records.UniversalTags: _host,

@@ -46,6 +46,7 @@ class Workers:
 
     def __init__(self, employer: Employer) -> None:
         self.numbers: metrics.Numbers = {}
+        self._counted: tuple[int, int, int] | None = None
         self._employer = employer
         self._reordering: dict[int, int] = {}
 
@@ -134,8 +135,12 @@ class Workers:
             await reign.carry_out(changes, Origin(Cause.HEARTBEAT), self._employer.now())
 
     async def update_metrics(self, reign: Reign) -> None:
-        """Numbers for the statistics."""
-        self.numbers = metrics.numbers(reign.cluster)
+        """Numbers for the statistics; walked for only when something is different."""
+        cluster = reign.cluster
+        stamp = (reign.epoch, cluster.version, cluster.changes)
+        if stamp != self._counted:
+            self.numbers = await metrics.numbers(cluster)
+            self._counted = stamp
 
 
 def _sliced(ids: Iterable[int]) -> Iterator[list[int]]:
