@@ -112,7 +112,7 @@ async def read(store: Store, request: wire.EventsRequest, waiting: Sequence[reco
         if seen == request.since:
             lost = event.number - seen - 1
         seen = event.number
-        if request.kind in ("", event.kind) and request.id in ("", event.subject):
+        if request.kind in ("", event.kind) and request.id in ("", event.subject, event.subject.partition(" ")[0]):
             found.append(info(event))
             if len(found) == request.limit:
                 break

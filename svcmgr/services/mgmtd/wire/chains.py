@@ -92,7 +92,7 @@ class UpdateChainRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RotateRequest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``force``: although the redundancy drops below what the guard allows."""
+    """``force``: a step towards the preferred order although less redundancy is left than the guard allows."""
 
     chain: int
     force: bool = False

@@ -8,7 +8,9 @@ import msgspec
 
 
 class EventsRequest(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``kind``: node, chain, config, lease or "" for all; ``id``: of that kind. ``since``: a sequence number."""
+    """``kind``: node, chain, table, config, host, lease or "" for all; ``id``: of that kind, all its versions if it has
+    some. ``since``: a sequence number.
+    """
 
     kind: str = ""
     id: str = ""
