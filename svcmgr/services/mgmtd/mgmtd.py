@@ -31,6 +31,7 @@ from svcmgr.services.mgmtd.ops.table import OPERATIONS
 from svcmgr.services.mgmtd.reign import Reign
 from svcmgr.services.mgmtd.settings import DEFAULTS, Settings, settings_of
 from svcmgr.services.mgmtd.states import NodeStatus, NodeType
+from svcmgr.services.mgmtd.store.faults import StoreUncertain
 from svcmgr.services.mgmtd.store.protocol import Store
 from svcmgr.services.mgmtd.workers import Workers
 
@@ -46,11 +47,16 @@ class Identity:
 
 @attrs.frozen
 class Seams:
-    """What a mgmtd gets from outside. ``chance`` gives floats in [0, 1)."""
+    """What a mgmtd gets from outside.
+
+    ``chance`` gives floats in [0, 1). ``fatal(reason)`` is called when only a new start can help; who starts nothing
+    anew leaves it out.
+    """
 
     clock: Clock
     chance: Callable[[], float]
     log: logging.Logger
+    fatal: Callable[[str], None] = lambda reason: None
 
 
 class Mgmtd:
@@ -184,7 +190,9 @@ class Mgmtd:
         self._seams.log.warning("cannot %s: %s", what, error.message)
 
     def _alarm(self, error: SvcmgrError) -> None:
-        self._seams.log.error("the store refuses writes, trying on: %s", error.message)
+        self._seams.log.error("the store refuses writes: %s", error.message)
+        if isinstance(error, StoreUncertain):
+            self._seams.fatal("it is not known what the store holds; a new start reads it")
 
     def _failed(self, name: str, error: Exception) -> None:
         known = isinstance(error, SvcmgrError)
