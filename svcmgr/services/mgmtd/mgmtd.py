@@ -73,6 +73,7 @@ class Mgmtd:
         self._next: Reign | None = None
         self._reign: Reign | None = None
         self._calls = 0
+        self._ending = False
         app = identity.app
         self._ledger = Ledger(store, lambda: self.settings.patience(), seams.chance, self._alarm)
         holder = t.Holder(app.node_id, app.incarnation)
@@ -95,6 +96,7 @@ class Mgmtd:
             except Exception as error:  # the caller's own, which is to leave here as it came
                 failure = error
             finally:
+                self._ending = True
                 for task in tasks:
                     task.cancel()
                 await self.leasing.aclose()
@@ -184,7 +186,7 @@ class Mgmtd:
         """We are not primary any more; who waits for news hears that."""
         self._reign = self._next = None
         self.bell.ring()
-        self._seams.log.warning("not primary any more")
+        self._seams.log.log(logging.INFO if self._ending else logging.WARNING, "not primary any more")
 
     def trouble(self, what: str, error: SvcmgrError) -> None:
         self._seams.log.warning("cannot %s: %s", what, error.message)

@@ -147,6 +147,17 @@ async def test_a_primary_that_ends_gives_its_lease_back():
 
 
 @virtual
+async def test_a_store_that_hangs_does_not_keep_mgmtd_from_ending():
+    store = memory()
+    one = One(store)
+    async with one.mgmtd.running():
+        await one.primary()
+        store.hang = True
+        start = one.clock.monotonic()
+    assert one.clock.monotonic() - start == pytest.approx(5.0)
+
+
+@virtual
 async def test_the_lease_is_released_by_an_operator():
     store = memory()
     one, two = One(shared(store), node=1), One(shared(store), node=2)
