@@ -17,7 +17,7 @@ PACKAGES := gcc:gcc /usr/include/stdio.h:libc6-dev ps:procps redis-server:redis-
 	setfacl:acl setfattr:attr setpriv:util-linux setcap:libcap2-bin
 
 # Modules of benchmarks/ that `make bench` runs, in this order.
-BENCHMARKS := supervise peers rpc_roundtrip spawn log_throughput volfile getspec view snapshot
+BENCHMARKS := supervise peers rpc_roundtrip spawn log_throughput volfile getspec view snapshot store mgmtd
 
 .PHONY: run test check lint bench clean packages
 .NOTPARALLEL:
