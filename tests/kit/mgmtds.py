@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -39,6 +40,8 @@ class FaultyStore:
         self.fault: Callable[[Batch], Exception | None] = lambda batch: None
         self.after: Callable[[Batch], Exception | None] = lambda batch: None
         self.blind = False
+        #: Commits never come to an end.
+        self.hang = False
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Any]:
@@ -48,6 +51,8 @@ class FaultyStore:
             yield snapshot
 
     async def commit(self, batch: Batch) -> int:
+        if self.hang:
+            await asyncio.Event().wait()
         if (error := self.fault(batch)) is not None:
             raise error
         revision: int = await self._store.commit(batch)

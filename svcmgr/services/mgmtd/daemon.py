@@ -52,7 +52,9 @@ class Mgmtdd(Daemon):
         _make_directory(self._path.parent)
         store = await SqliteStore.open(self._path)
         try:
-            self._mgmtd = Mgmtd(self._identity, store, Seams(self.context.clock, random.random, self.context.log))
+            context = self.context
+            seams = Seams(context.clock, random.random, context.log, context.stop)
+            self._mgmtd = Mgmtd(self._identity, store, seams)
             async with self._mgmtd.running():
                 with uncollected():
                     await self._mgmtd.await_primary(_READY_WITHIN_S)

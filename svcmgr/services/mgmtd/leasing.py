@@ -27,6 +27,9 @@ from svcmgr.services.mgmtd.store import keys, records
 from svcmgr.services.mgmtd.store.faults import StoreConflict, StoreCorrupt
 from svcmgr.services.mgmtd.store.protocol import Entry
 
+#: How long the end waits for the store to take the lease back, seconds.
+CLOSE_WITHIN_S = 5.0
+
 
 class Throne(Protocol):
     """Who is told."""
@@ -117,11 +120,16 @@ class Leasing:
         await self.settled()
 
     async def aclose(self) -> None:
-        """Give the lease back, so that another can serve at once; then wait for what is under way."""
+        """Give the lease back, so that another can serve at once; a store that does not answer in time keeps it."""
         self._closing = True
         if self.lead.epoch is not None:
             self.tell(t.StepDown())
-        await self.settled()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await self.settled()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _do(self, effect: t.Effect) -> None:
         match effect:

@@ -22,7 +22,8 @@ from svcmgr.services.mgmtd.store.splitting import split
 class Ledger:
     """One for each open store.
 
-    ``chance`` gives a float in [0, 1); ``alarm`` is told of an error each time that a whole round of tries was in vain.
+    ``chance`` gives a float in [0, 1). ``alarm`` is told of an error each time that a whole round of tries was in vain,
+    and of every StoreUncertain, after which memory and store may differ.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class Ledger:
         async with self._pen:
             try:
                 revision = await self.store.commit(Batch((write,), (Same(keys.LEASE, expected),)))
-            except (StoreConflict, StoreUncertain, asyncio.CancelledError):
+            except (StoreConflict, StoreUncertain, asyncio.CancelledError) as error:
                 self._guard = None  # what is there now is another's, or not known
+                if isinstance(error, StoreUncertain):
+                    self._alarm(error)
                 raise
             self._guard = Same(keys.LEASE, revision) if ours else None
             self.writes += 1
@@ -65,6 +68,7 @@ class Ledger:
         Raises:
             NotPrimary: it is not. What was written before stays; ``last`` was not written.
             StoreFull: at once, since waiting does not help.
+            StoreUncertain: at once; only a new start knows what is stored.
             SvcmgrError: the last error, when patience is at its end.
         """
         for batch in split(writes, (_PLACE,), last, self.store.limits):
@@ -75,7 +79,10 @@ class Ledger:
         while True:
             try:
                 return await self._once(batch)
-            except (StoreFull, StoreUncertain, NotPrimary):
+            except (StoreFull, NotPrimary):
+                raise
+            except StoreUncertain as error:
+                self._alarm(error)
                 raise
             except SvcmgrError as error:
                 failures += 1

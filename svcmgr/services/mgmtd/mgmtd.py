@@ -31,6 +31,7 @@ from svcmgr.services.mgmtd.ops.table import OPERATIONS
 from svcmgr.services.mgmtd.reign import Reign
 from svcmgr.services.mgmtd.settings import DEFAULTS, Settings, settings_of
 from svcmgr.services.mgmtd.states import NodeStatus, NodeType
+from svcmgr.services.mgmtd.store.faults import StoreUncertain
 from svcmgr.services.mgmtd.store.protocol import Store
 from svcmgr.services.mgmtd.workers import Workers
 
@@ -46,11 +47,16 @@ class Identity:
 
 @attrs.frozen
 class Seams:
-    """What a mgmtd gets from outside. ``chance`` gives floats in [0, 1)."""
+    """What a mgmtd gets from outside.
+
+    ``chance`` gives floats in [0, 1). ``fatal(reason)`` is called when only a new start can help; who starts nothing
+    anew leaves it out.
+    """
 
     clock: Clock
     chance: Callable[[], float]
     log: logging.Logger
+    fatal: Callable[[str], None] = lambda reason: None
 
 
 class Mgmtd:
@@ -67,6 +73,7 @@ class Mgmtd:
         self._next: Reign | None = None
         self._reign: Reign | None = None
         self._calls = 0
+        self._ending = False
         app = identity.app
         self._ledger = Ledger(store, lambda: self.settings.patience(), seams.chance, self._alarm)
         holder = t.Holder(app.node_id, app.incarnation)
@@ -89,6 +96,7 @@ class Mgmtd:
             except Exception as error:  # the caller's own, which is to leave here as it came
                 failure = error
             finally:
+                self._ending = True
                 for task in tasks:
                     task.cancel()
                 await self.leasing.aclose()
@@ -178,13 +186,15 @@ class Mgmtd:
         """We are not primary any more; who waits for news hears that."""
         self._reign = self._next = None
         self.bell.ring()
-        self._seams.log.warning("not primary any more")
+        self._seams.log.log(logging.INFO if self._ending else logging.WARNING, "not primary any more")
 
     def trouble(self, what: str, error: SvcmgrError) -> None:
         self._seams.log.warning("cannot %s: %s", what, error.message)
 
     def _alarm(self, error: SvcmgrError) -> None:
-        self._seams.log.error("the store refuses writes, trying on: %s", error.message)
+        self._seams.log.error("the store refuses writes: %s", error.message)
+        if isinstance(error, StoreUncertain):
+            self._seams.fatal("it is not known what the store holds; a new start reads it")
 
     def _failed(self, name: str, error: Exception) -> None:
         known = isinstance(error, SvcmgrError)

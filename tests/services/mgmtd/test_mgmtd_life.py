@@ -14,7 +14,7 @@ from svcmgr.services.mgmtd.errors import (
     InvalidConfigVersion,
     NotPrimary,
 )
-from svcmgr.services.mgmtd.store import Batch, Delete, Put, StoreFull, keys
+from svcmgr.services.mgmtd.store import Batch, Delete, Put, StoreFull, StoreUncertain, dump, keys, restore, take
 from tests.kit.mgmtds import FaultyStore, One, memory, serving
 from tests.kit.vloop import until
 from tests.kit.world import virtual
@@ -144,6 +144,17 @@ async def test_a_primary_that_ends_gives_its_lease_back():
     async with serving(shared(store), node=2) as two:
         assert asyncio.get_running_loop().time() - start < 1.0
         assert (await two.answer("primary")).epoch == 2
+
+
+@virtual
+async def test_a_store_that_hangs_does_not_keep_mgmtd_from_ending():
+    store = memory()
+    one = One(store)
+    async with one.mgmtd.running():
+        await one.primary()
+        store.hang = True
+        start = one.clock.monotonic()
+    assert one.clock.monotonic() - start == pytest.approx(5.0)
 
 
 @virtual
@@ -279,6 +290,43 @@ async def test_a_lease_that_is_lost_or_damaged_lets_no_epoch_return():
         await store.commit(Batch((damage,)))
         async with serving(store) as one:
             assert (await one.answer("nodes")).epoch > 1
+
+
+@virtual
+async def test_when_nobody_knows_what_is_stored_only_a_new_start_helps():
+    store = memory()
+    async with serving(store) as one:
+        reasons: list[str] = []
+        one.mgmtd._seams = attrs.evolve(one.mgmtd._seams, fatal=reasons.append)
+        before = one.version
+        store.after = lambda batch: StoreUncertain("cannot say whether it was written")
+        with pytest.raises(StoreUncertain):
+            await one.register(2)
+        assert (one.version, len(reasons)) == (before, 1)
+        store.after = lambda batch: None
+    async with serving(store) as one:
+        assert (await one.node(2)).type == "STORAGE"
+
+
+@virtual
+async def test_D05_what_is_exported_is_the_same_cluster_elsewhere():
+    store, other = memory(), memory()
+    async with serving(store) as one:
+        await one.register(2, 3)
+        await one.call("set-node-tags", node=3, tags=[{"key": "rack", "value": "7"}])
+        await one.call("set-chains", chains=[{"chain": 1, "targets": [21, 31], "keep_order": True}])
+        await one.call("set-chain-table", table=1, chains=[1], desc="d")
+        await one.call("set-config", type="META", content="a = 1\n")
+    async with store.snapshot() as snapshot:
+        lines = list(dump.export(await take(snapshot, events=True), 5.0))
+    await restore(other, dump.read(lines), replace=False, utc=6.0)
+    digests = []
+    for each in (store, other):
+        async with serving(each) as one:
+            digests.append((await one.call("routing")).routing.digest)
+            assert (await one.call("config", type="META")).version == 1
+            assert len((await one.call("events")).events) == 6
+    assert digests[0] == digests[1]
 
 
 # --- events -------------------------------------------------------------------------------------------------------
@@ -433,3 +481,23 @@ async def test_G07_G09_rollback_and_the_same_again():
         info = await one.call("rollback-config", type="META", version=1)
         assert (info.version, info.content, info.origin) == (3, "a = 1\n", "rollback of 2 to 1")
         assert (await one.call("set-config", type="META", content="a = 1\n", force=True)).version == 4
+
+
+@virtual
+async def test_G06_a_text_that_is_no_toml_is_refused_for_every_type():
+    async with serving() as one:
+        with pytest.raises(BadInput) as error:
+            await one.call("set-config", type="META", content="a = \n")
+        assert error.value.details["line"] == 1
+
+
+@virtual
+async def test_a_template_is_offered_as_the_text_of_each_node():
+    async with serving() as one:
+        await one.register(2, 3)
+        await one.call("set-node-tags", node=2, tags=[{"key": "rack", "value": "r7"}])
+        text = 'host = "{{ node.hostname }}"\nrack = "{{ tag "rack" }}"\n'
+        await one.call("set-config", type="STORAGE", content=text)
+        assert (await one.beat(2)).config.content == 'host = "h2"\nrack = "r7"\n'
+        assert (await one.beat(3)).config is None, "it has no rack"
+        assert (await one.call("config", type="STORAGE")).content == text

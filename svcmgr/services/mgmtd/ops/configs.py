@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from svcmgr.errors import BadInput
 from svcmgr.services.mgmtd import wire
 from svcmgr.services.mgmtd.changes import Change, Kind
 from svcmgr.services.mgmtd.cluster import Cluster
+from svcmgr.services.mgmtd.config import document
 from svcmgr.services.mgmtd.config.checking import check_content
+from svcmgr.services.mgmtd.config.errors import InvalidConfig
+from svcmgr.services.mgmtd.config.facts import Facts
 from svcmgr.services.mgmtd.config.history import History
 from svcmgr.services.mgmtd.config.own import MGMTD
 from svcmgr.services.mgmtd.config.schema import Schema
+from svcmgr.services.mgmtd.config.template import cut
 from svcmgr.services.mgmtd.config.version import ConfigVersion, Proposal
+from svcmgr.services.mgmtd.nodes import Node
 from svcmgr.services.mgmtd.ops.base import Decision, Given, Mutation, Query
 from svcmgr.services.mgmtd.states import NodeType, from_word
 
@@ -34,10 +41,30 @@ def info_of(type_: NodeType, config: ConfigVersion, *, content: bool = True) -> 
     )
 
 
-def offer(cluster: Cluster, type_: NodeType, version: int) -> wire.ConfigInfo | None:
-    """What somebody with this version should take over; None when he has the newest. Raises InvalidConfigVersion."""
+def offer(cluster: Cluster, type_: NodeType, version: int, node: Node | None = None) -> wire.ConfigInfo | None:
+    """What somebody with this version should take over; None when he has the newest.
+
+    A template becomes the text for ``node``; its hash stays that of the version. A node that the template does not fit
+    is offered nothing: it keeps what it has, and is shown as STALE.
+
+    Raises:
+        InvalidConfigVersion: he claims a version that was never made.
+    """
     found = cluster.configs[type_].newer(version)
-    return None if found is None else info_of(type_, found)
+    if found is None:
+        return None
+    info = info_of(type_, found)
+    if node is None or (template := cut(found.content)).plain:
+        return info
+    try:
+        return msgspec.structs.replace(info, content=template.render(_facts(node)))
+    except InvalidConfig:
+        return None
+
+
+def _facts(node: Node) -> Facts:
+    tags = {tag.key: tag.value for tag in node.tags}
+    return Facts(node.node_id, node.app.hostname, node.type.name.lower(), tags)
 
 
 def _grown(type_: NodeType, old: History, new: History) -> Decision:
@@ -56,6 +83,8 @@ class SetConfig(Mutation):
         proposal = Proposal(request.content, request.author, request.desc)
         if (schema := SCHEMAS.get(from_word(NodeType, request.type))) is not None:
             check_content(proposal.content, schema)
+        elif cut(proposal.content).plain:
+            document.read(proposal.content)
 
     def decide(self, given: Given, request: wire.SetConfigRequest) -> Decision:
         type_ = from_word(NodeType, request.type)

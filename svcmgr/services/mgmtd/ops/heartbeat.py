@@ -55,7 +55,8 @@ class Heartbeat(Mutation):
             cluster.contacts.hear_targets(heard, now)
             cluster.touch_young(heard)
 
-        config = configs.offer(cluster, type_, request.config_version) if taken.send_config else None
+        node = taken.contact.node
+        config = configs.offer(cluster, type_, request.config_version, node) if taken.send_config else None
         reply = wire.HeartbeatReply(config, given.settings.send_heartbeat_interval)
         return Decision(tuple(changes), reply, note)
 
