@@ -16,7 +16,7 @@ from svcmgr.errors import SvcmgrError, UnknownVerb
 from svcmgr.services.mgmtd import lease_terms as t
 from svcmgr.services.mgmtd import loading, recording, wire
 from svcmgr.services.mgmtd.bell import Bell
-from svcmgr.services.mgmtd.changes import Change, Kind
+from svcmgr.services.mgmtd.changes import Cause, Change, Kind, Origin
 from svcmgr.services.mgmtd.config.facts import Facts
 from svcmgr.services.mgmtd.config.own import MGMTD
 from svcmgr.services.mgmtd.config.template import cut
@@ -34,6 +34,9 @@ from svcmgr.services.mgmtd.states import NodeStatus, NodeType
 from svcmgr.services.mgmtd.store.faults import StoreUncertain
 from svcmgr.services.mgmtd.store.protocol import Store
 from svcmgr.services.mgmtd.workers import Workers
+
+#: How long the end waits for the store to take the events that wait, seconds.
+LAST_EVENTS_WITHIN_S = 1.0
 
 
 @attrs.frozen(kw_only=True)
@@ -99,9 +102,16 @@ class Mgmtd:
                 self._ending = True
                 for task in tasks:
                     task.cancel()
+                await self._write_last_events()
                 await self.leasing.aclose()
         if failure is not None:
             raise failure
+
+    async def _write_last_events(self) -> None:
+        if self._reign is not None:
+            with contextlib.suppress(SvcmgrError, TimeoutError):
+                async with asyncio.timeout(LAST_EVENTS_WITHIN_S), self._reign.lock:
+                    await self._reign.flush()
 
     async def await_primary(self, within_s: float) -> bool:
         """Wait until this one serves as primary; False when another does, or it takes longer than ``within_s``."""
@@ -171,6 +181,9 @@ class Mgmtd:
         """We are primary."""
         if self._next is not None and self._next.epoch == epoch:
             self._reign, self._next = self._next, None
+            me = f"node {self._identity.app.node_id}"
+            won = Change(Kind.LEASE, epoch, None, epoch, f"{me} is primary")
+            self._reign.journal.note([won], Origin(Cause.ELECTION, me), self.now(), self._reign.cluster.version)
             self._follow()
             self.bell.ring()
             cluster = self._reign.cluster

@@ -154,7 +154,7 @@ async def test_a_store_that_hangs_does_not_keep_mgmtd_from_ending():
         await one.primary()
         store.hang = True
         start = one.clock.monotonic()
-    assert one.clock.monotonic() - start == pytest.approx(5.0)
+    assert one.clock.monotonic() - start == pytest.approx(6.0)
 
 
 @virtual
@@ -223,7 +223,7 @@ async def test_a_full_store_refuses_at_once_and_changes_nothing():
         assert (one.version, (await one.call("nodes", ids=[2])).nodes) == (before, [])
         one.store.back()
         await one.register(2)
-        assert [event.seq for event in (await one.call("events")).events] == [1]
+        assert [event.seq for event in (await one.call("events")).events] == [1, 2]
 
 
 @virtual
@@ -325,7 +325,9 @@ async def test_D05_what_is_exported_is_the_same_cluster_elsewhere():
         async with serving(each) as one:
             digests.append((await one.call("routing")).routing.digest)
             assert (await one.call("config", type="META")).version == 1
-            assert len((await one.call("events")).events) == 6
+            told = (await one.call("events")).events
+            assert [event.kind for event in told].count("lease") == 2
+            assert len(told) == 8
     assert digests[0] == digests[1]
 
 
@@ -357,7 +359,26 @@ async def test_events_outlive_a_restart_and_go_on_counting():
     async with serving(store) as one:
         await one.register(9)
         told = (await one.call("events")).events
-        assert [event.seq for event in told] == list(range(1, 9))
+        assert [event.seq for event in told] == list(range(1, 11))
+
+
+@virtual
+async def test_each_election_is_an_event_and_versions_are_found_by_their_id():
+    store = memory()
+    for _ in range(2):
+        async with serving(store) as one:
+            await one.call("set-config", type="META", content="a = 1\n", desc="again")
+    async with serving(store) as one:
+        await one.call("set-config", type="META", content="a = 2\n")
+        elected = (await one.call("events", kind="lease")).events
+        assert [(event.id, event.cause, event.what) for event in elected] == [
+            (epoch, "election", "node 1 is primary") for epoch in ("1", "2", "3")
+        ]
+        told = (await one.call("events", kind="config", id="META")).events
+        assert [event.id for event in told] == [f"META {number}" for number in range(1, len(told) + 1)]
+        assert len(told) >= 2
+        assert (await one.call("events", kind="config", id="META 1")).events == told[:1]
+        assert (await one.call("events", kind="config", id="MET")).events == []
 
 
 @virtual
@@ -367,13 +388,14 @@ async def test_old_events_go():
         await one.register(*range(2, 12))
         await asyncio.sleep(5.0)
         told = await one.call("events", since=1)
-        assert ([event.seq for event in told.events], told.lost, told.next) == ([8, 9, 10], 6, 10)
+        assert ([event.seq for event in told.events], told.lost, told.next) == ([9, 10, 11], 7, 11)
 
 
 @virtual
 async def test_waiting_for_an_event():
     async with serving() as one:
-        waiting = asyncio.ensure_future(one.call("events", wait_s=30.0))
+        (won,) = (await one.call("events")).events
+        waiting = asyncio.ensure_future(one.call("events", since=won.seq, wait_s=30.0))
         await asyncio.sleep(1.0)
         await one.register(2)
         assert [event.kind for event in (await waiting).events] == ["node"]
