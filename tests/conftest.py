@@ -21,6 +21,11 @@ settings.register_profile("svcmgr", deadline=None, print_blob=True)
 settings.load_profile("svcmgr")
 
 
+def pytest_configure() -> None:
+    # Who starts the tests in the background of a script has them ignore it, and so would all that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class TookTooLong(BaseException):
     """A test hangs. Not an Exception, so that nothing on the way swallows it."""
 

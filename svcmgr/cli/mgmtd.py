@@ -18,6 +18,7 @@ TABLE = {
     "wait": ("mgmtd_wait", "wait"),
     "doctor": ("mgmtd_doctor", "doctor"),
     "fsck": ("mgmtd_lease", "fsck"),
+    "export": ("mgmtd_export", "export"),
 }
 
 

@@ -101,6 +101,7 @@ _MGMTD_VERBS: dict[str, tuple[Access, type | None]] = {
     "lease": (Access.READ, mgmtd_wire.ClusterRequest),
     "release-lease": (Access.ADMIN, mgmtd_wire.ReleaseLeaseRequest),
     "fsck": (Access.ADMIN, mgmtd_wire.ClusterRequest),
+    "export": (Access.ADMIN, mgmtd_wire.ExportRequest),
 }
 NOW = 1769846400.25  # 2026-01-31T08:00:00.250Z
 

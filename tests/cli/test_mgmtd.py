@@ -11,6 +11,7 @@ from svcmgr.services.mgmtd.wire import (
     AppInfo,
     ConfigInfo,
     ConfigVersions,
+    ExportReply,
     FsckFinding,
     FsckReply,
     HostTags,
@@ -95,6 +96,7 @@ COMMANDS = [
     ["wait", "all-serving"],
     ["doctor"],
     ["fsck"],
+    ["export", "f"],
 ]
 
 
@@ -328,6 +330,16 @@ def test_fsck(mgmtd, svcmgr):
         "checked": 1,
         "findings": [{"key": "NODE/7", "problem": "not a record", "quarantined": True}],
     }
+
+
+def test_export_names_a_path_that_mgmtd_understands(mgmtd, svcmgr, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = str(tmp_path / "f.jsonl")
+    mgmtd.answers["export"] = ExportReply(file, 7, 900)
+    result = svcmgr("mgmtd", "export", "./f.jsonl")
+    assert (result.code, result.out) == (0, f"7 records exported to {file}, 900 bytes\n")
+    assert [request.path for request in mgmtd.requests("export")] == [file]
+    assert svcmgr("mgmtd", "export", file, "--json").json == {**WRAP, "path": file, "records": 7, "bytes": 900}
 
 
 # --- what mgmtd refuses, and why nobody answers ------------------------------------------------------------

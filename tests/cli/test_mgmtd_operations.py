@@ -12,12 +12,13 @@ import pytest
 from svcmgr.clock import SystemClock
 from svcmgr.conn import Access
 from svcmgr.conn.blocking import BlockingClient
+from svcmgr.errors import AlreadyExists
 from svcmgr.services.mgmtd import wire
 from svcmgr.services.mgmtd.mgmtd import Identity, Mgmtd, Seams
 from svcmgr.services.mgmtd.nodes import AppFacts
 from svcmgr.services.mgmtd.ops.base import Caller, Scope
 from svcmgr.services.mgmtd.ops.table import OPERATIONS
-from svcmgr.services.mgmtd.store import Memory, MemoryStore
+from svcmgr.services.mgmtd.store import Memory, MemoryStore, dump, exportfile, keys
 from tests.cli.conftest import ScriptedMgmtd
 
 #: Small changes are told of soon, so that nothing here waits for long.
@@ -173,6 +174,18 @@ def test_the_lease_and_the_store(live, svcmgr):
     refused = svcmgr("mgmtd", "nodes", "list", "--json")
     assert (refused.code, refused.json["error"]["code"]) == (1, "not-primary")
     assert svcmgr("mgmtd", "doctor").code == 1
+
+
+def test_an_export_is_a_file_that_can_be_read(live, svcmgr, tmp_path):
+    svcmgr("mgmtd", "nodes", "register", "7", "storage")
+    file = tmp_path / "cluster.jsonl"
+    told = svcmgr("mgmtd", "export", str(file), "--json").json
+    with exportfile.opened(file) as lines:
+        found = dump.read(lines)
+    assert (told["records"], told["bytes"]) == (len(found.puts), file.stat().st_size)
+    assert keys.node(7) in {put.key for put in found.puts}
+    again = svcmgr("mgmtd", "export", str(file), "--json")
+    assert (again.code, again.json["error"]["code"]) == (AlreadyExists.exit_code, "already-exists")
 
 
 def test_a_node_is_waited_for_and_its_chain_serves(live, svcmgr, start_svcmgr, tmp_path):

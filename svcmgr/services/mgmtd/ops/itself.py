@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any, Protocol
 
-from svcmgr.errors import BadInput
+from svcmgr.errors import BadInput, NotPermitted
 from svcmgr.services.mgmtd import journal, wire
 from svcmgr.services.mgmtd import lease_terms as t
 from svcmgr.services.mgmtd.errors import NotPrimary
 from svcmgr.services.mgmtd.leasing import Leasing
 from svcmgr.services.mgmtd.ops.base import Caller, Desk, Operation, Scope
 from svcmgr.services.mgmtd.ops.routes import check_wait
+from svcmgr.services.mgmtd.store import dump, exportfile
+from svcmgr.services.mgmtd.store.census import take
 from svcmgr.services.mgmtd.store.fsck import fsck
 from svcmgr.services.mgmtd.store.protocol import Store
 
 #: Events in one answer.
 EVENTS_MAX = 10_000
+#: PATH_MAX of limits.h, without its final zero.
+PATH_MAX = 4095
 
 
 class Seat(Desk, Protocol):
@@ -136,3 +142,26 @@ class Fsck(Operation):
 def _finding(text: str, moved: bool) -> wire.FsckFinding:
     key, _, why = text.partition(": ")
     return wire.FsckFinding(key, why, moved)
+
+
+class Export(Operation):
+    """Writes a file of this host, so it is for those who call from this host."""
+
+    verb = "export"
+    request = wire.ExportRequest
+    scope = Scope.ADMIN
+
+    def check(self, request: wire.ExportRequest) -> None:
+        path = request.path
+        if not path.startswith("/") or len(path) > PATH_MAX or not path.isprintable():
+            raise BadInput(f"cannot export to {path[:40]!r}: give an absolute path of at most {PATH_MAX} characters")
+
+    async def run(self, desk: Any, request: wire.ExportRequest, caller: Caller) -> Any:
+        seat: Seat = desk
+        if not caller.local:
+            raise NotPermitted(f"cannot export for {caller.name}: ask on the host of this mgmtd")
+        async with seat.store.snapshot() as snapshot:
+            census = await take(snapshot, events=True)
+        lines = dump.export(census, seat.now().utc)
+        size = await asyncio.to_thread(exportfile.write, Path(request.path), lines)
+        return wire.ExportReply(request.path, sum(census.counts().values()), size)

@@ -43,6 +43,7 @@ _ALL: tuple[type[Operation], ...] = (
     itself.Lease,
     itself.ReleaseLease,
     itself.Fsck,
+    itself.Export,
 )
 
 OPERATIONS: Mapping[str, Operation] = {operation.verb: operation() for operation in _ALL}

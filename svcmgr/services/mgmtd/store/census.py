@@ -49,6 +49,10 @@ class Census:
         """The records of one kind."""
         return self._by_type.get(kind, {})  # type: ignore[return-value]  # keyed by the very type
 
+    def counts(self) -> dict[str, int]:
+        """How many records there are of each kind that there is."""
+        return {kind.name: len(self.all(kind.type)) for kind in records.KINDS if self.all(kind.type)}
+
     def one(self, kind: type[R]) -> R | None:
         """The record of a kind of which there is at most one."""
         return next(iter(self.all(kind).values()), None)

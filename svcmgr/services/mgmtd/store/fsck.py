@@ -11,7 +11,7 @@ import hashlib
 import attrs
 
 from svcmgr.services.mgmtd.store import keys, records
-from svcmgr.services.mgmtd.store.census import Bad, Census, take
+from svcmgr.services.mgmtd.store.census import Bad, take
 from svcmgr.services.mgmtd.store.protocol import (
     KEY_MAX,
     Batch,
@@ -59,7 +59,7 @@ async def fsck(store: Store, *, repair: bool, utc: float) -> Report:
         moved = await quarantine(store, census.bad, utc)
     return Report(
         census.revision,
-        _counts(census),
+        census.counts(),
         tuple(f"{records.named(bad.entry.key)}: {bad.why}" for bad in census.bad),
         tuple(census.odd),
         moved,
@@ -96,7 +96,3 @@ def _place(entry: Entry) -> bytes:
     """The old key, or its digest where the new one would be too long."""
     room = KEY_MAX - keys.PREFIX_LENGTH - 8
     return entry.key if len(entry.key) <= room else hashlib.sha256(entry.key).digest()
-
-
-def _counts(census: Census) -> dict[str, int]:
-    return {kind.name: len(census.all(kind.type)) for kind in records.KINDS if census.all(kind.type)}

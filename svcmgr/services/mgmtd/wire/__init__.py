@@ -44,6 +44,7 @@ events                  read    EventsRequest          EventsReply          the 
 lease                   read    ClusterRequest         LeaseInfo            the lease as stored and as trusted
 release-lease           admin   ReleaseLeaseRequest    LeaseInfo            step down; with force whoever holds it
 fsck                    admin   ClusterRequest         FsckReply            check the store and quarantine what is bad
+export                  admin   ExportRequest          ExportReply          all of the store, into a file of its host
 ======================  ======  =====================  ===================  ============================================
 """
 
@@ -95,6 +96,8 @@ if TYPE_CHECKING:
     from svcmgr.services.mgmtd.wire.itself import EventInfo as EventInfo
     from svcmgr.services.mgmtd.wire.itself import EventsReply as EventsReply
     from svcmgr.services.mgmtd.wire.itself import EventsRequest as EventsRequest
+    from svcmgr.services.mgmtd.wire.itself import ExportReply as ExportReply
+    from svcmgr.services.mgmtd.wire.itself import ExportRequest as ExportRequest
     from svcmgr.services.mgmtd.wire.itself import FsckFinding as FsckFinding
     from svcmgr.services.mgmtd.wire.itself import FsckReply as FsckReply
     from svcmgr.services.mgmtd.wire.itself import LeaseInfo as LeaseInfo
@@ -142,6 +145,8 @@ _WHERE = {
     "EventsReply": "itself",
     "EventsRequest": "itself",
     "Explanation": "chains",
+    "ExportReply": "itself",
+    "ExportRequest": "itself",
     "FsckFinding": "itself",
     "FsckReply": "itself",
     "HeartbeatReply": "heartbeats",

@@ -70,3 +70,18 @@ class FsckFinding(msgspec.Struct, frozen=True, omit_defaults=True):
 class FsckReply(msgspec.Struct, frozen=True):
     checked: int
     findings: list[FsckFinding]
+
+
+class ExportRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``path``: absolute, of a file that does not exist yet."""
+
+    path: str
+    cluster: str = ""
+
+
+class ExportReply(msgspec.Struct, frozen=True):
+    """``bytes``: the size of the file."""
+
+    path: str
+    records: int
+    bytes: int
