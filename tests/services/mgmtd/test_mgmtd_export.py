@@ -58,7 +58,7 @@ def test_a_store_that_holds_something_is_replaced_only_on_demand(tmp_path, capsy
     file, store = exported(tmp_path), tmp_path / "new.db"
     assert importing.main([str(store), str(file)]) == 0
     assert importing.main([str(store), str(file)]) == AlreadyExists.exit_code
-    assert "say 'replace'" in capsys.readouterr().err
+    assert "--replace" in capsys.readouterr().err
     assert importing.main([str(store), str(file), "--replace"]) == 0
 
 

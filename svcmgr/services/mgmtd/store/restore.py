@@ -35,7 +35,7 @@ async def restore(store: Store, dump: Dump, *, replace: bool, utc: float) -> int
         seen = snapshot.revision
     if there and not replace:
         raise AlreadyExists(
-            f"cannot import: the store holds {len(there)} entries already; say 'replace' to remove them",
+            f"cannot import: the store holds {len(there)} entries already; import with --replace to remove them",
             entries=len(there),
         )
     mark = Put(keys.IMPORTING, records.encode(records.Importing(dump.sha256, utc)))
