@@ -87,6 +87,8 @@ class Answers:
         self.started = 0.0
         self._pid = 0
         self._timer: Timer | None = None
+        #: Grows when the deadline is armed or disarmed.
+        self._arming = 0
         #: grows with every visible change, so that a reader can keep what it made of the last one
         self.version = 0
 

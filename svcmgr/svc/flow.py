@@ -284,9 +284,20 @@ class Flow(Answers):
     def arm(self, delay: float) -> None:
         """(Re)set the one deadline of the machine to ``delay`` seconds from now."""
         self._disarm()
-        self._timer = self.seams.listener.call_later(delay, self._deadline)
+        self._timer = self.seams.listener.call_later(delay, self._armed_deadline())
+
+    def _armed_deadline(self) -> Callable[[], None]:
+        """The deadline, unless it is disarmed when its turn comes: one that fired waits in the queue like others."""
+        number = self._arming
+
+        def act() -> None:
+            if number == self._arming:
+                self._deadline()
+
+        return act
 
     def _disarm(self) -> None:
+        self._arming += 1
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -311,7 +322,8 @@ class Flow(Answers):
 
     def _arm_backoff(self) -> None:
         if self.lifecycle.delay <= 0:
-            self.seams.listener.post(self._deadline)
+            self._disarm()
+            self.seams.listener.post(self._armed_deadline())
         else:
             self.arm(self.lifecycle.delay)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from svcmgr.svc import Goal, State
+from svcmgr.svc.backoff import BackoffSpec
 from tests.kit.fakeos import Program
 from tests.kit.world import World, advance, virtual
 
@@ -89,5 +90,27 @@ def test_a_restart_right_behind_a_start_that_fails_tries_again(tmp_path: Path) -
             await advance(100)
             assert service.state is State.RUNNING
             await world.stop("web")
+
+    history()
+
+
+def test_a_stop_between_a_deadline_and_its_turn_disarms_it(tmp_path: Path) -> None:
+    @virtual
+    async def history() -> None:
+        async with World(tmp_path) as world:
+            service = world.define("web", BUSY, restart="always", backoff=BackoffSpec(delay=0.0))
+            ends: list[State] = []
+
+            def watch(turns: int) -> None:
+                """In each turn of the queue until it backs off; the deadline of that is in the queue by then."""
+                if service.state is State.BACKOFF:
+                    stop(world, "web")()
+                    ends.append(service.state)
+                elif turns:
+                    world.supervisor.post(lambda: watch(turns - 1))
+
+            at_once(world, start(world, "web"), lambda: watch(10))
+            await advance(100)
+            assert (ends, service.state, service.restarts) == ([State.DOWN], State.DOWN, 0)
 
     history()

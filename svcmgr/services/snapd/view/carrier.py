@@ -90,7 +90,14 @@ class Carrier:
     def forget(self, names: Iterable[tuple[int, bytes]]) -> None:
         """Have the kernel look (parent, name) up again; done in a thread, for it may wait for requests in work."""
         if self._session is not None and not self._ending.is_set():
+            before = self.files.forgettings
             self._letting_go = self._side.submit(_forget, self._session, tuple(names))
+            self._letting_go.add_done_callback(lambda done: self.later(self._let_go, before))
+
+    def _let_go(self, before: int) -> None:
+        """What was forgotten while the kernel could not be asked for more makes it worth asking now."""
+        if self.files.is_crowded and self.files.forgettings > before:
+            self._crowded()
 
     def _crowded(self) -> None:
         if self._letting_go is None or self._letting_go.done():

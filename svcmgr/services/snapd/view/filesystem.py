@@ -105,6 +105,8 @@ class FileSystem:
         self._pool = pool
         self._inodes = Inodes()
         self._crowded_at = CROWDED
+        #: How often the kernel forgot something.
+        self.forgettings = 0
         self._leftovers: dict[tuple[int, int], list[Entry]] = {}
         self._buffers: list[bytearray] = []
 
@@ -179,10 +181,16 @@ class FileSystem:
     def forget(self, forgotten: Iterable[tuple[int, int]]) -> None:
         """The kernel forgot (number, lookups)."""
         self._inodes.forget(forgotten)
-        if len(self._inodes) <= CROWDED:
-            self._crowded_at = CROWDED
-        else:
+        self.forgettings += 1
+        if self.is_crowded:
             self.crowded()  # it lets go, so it can be asked for more
+        else:
+            self._crowded_at = CROWDED
+
+    @property
+    def is_crowded(self) -> bool:
+        """There are more nodes than there should be."""
+        return len(self._inodes) > CROWDED
 
     def victims(self) -> list[tuple[int, bytes]]:
         """What the kernel is best asked to let go of: (directory, name)."""
