@@ -1,7 +1,8 @@
 """Bring an export into a store: ``python -m svcmgr.services.mgmtd.importing STORE EXPORT [--replace]``.
 
-A program of its own, because no mgmtd may run on the store meanwhile: what it holds in memory would be another cluster.
-The export is checked to its end before the store is touched. Exit codes are those of svcmgr's commands.
+A program of its own, because no mgmtd should run on the store meanwhile: until it next asks for its lease, it answers
+from memory, which is another cluster. The export is checked to its end before the store is touched. Exit codes are
+those of svcmgr's commands.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from pathlib import Path
 
 from svcmgr.clock import SystemClock
 from svcmgr.errors import EXIT_OK, SvcmgrError
-from svcmgr.services.mgmtd.store import SqliteStore, dump, exportfile, restore
+from svcmgr.services.mgmtd.store import SqliteStore, dump, exportfile
+from svcmgr.services.mgmtd.store.restore import restore, with_lease_released
 
 
 async def bring(store_path: Path, export: Path, *, replace: bool) -> int:
@@ -23,6 +25,7 @@ async def bring(store_path: Path, export: Path, *, replace: bool) -> int:
         found = dump.read(lines)
     store = await SqliteStore.open(store_path)
     try:
+        found = await with_lease_released(store, found)
         await restore(store, found, replace=replace, utc=SystemClock().utc())
     finally:
         await store.aclose()

@@ -7,11 +7,16 @@ cut short is no half cluster; it is done again with ``replace``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+
+import attrs
+import msgspec
 
 from svcmgr.errors import AlreadyExists
 from svcmgr.services.mgmtd.store import keys, records
 from svcmgr.services.mgmtd.store.dump import Dump
+from svcmgr.services.mgmtd.store.faults import StoreCorrupt
 from svcmgr.services.mgmtd.store.protocol import Batch, Delete, NoneNewer, Put, Same, Span, Store, Write, walk
 from svcmgr.services.mgmtd.store.splitting import split
 
@@ -44,6 +49,36 @@ async def restore(store: Store, dump: Dump, *, replace: bool, utc: float) -> int
     for batch in split(_writes(there, dump), [Same(mark.key, revision)], [Delete(mark.key)], store.limits):
         after = await store.commit(batch)
     return after
+
+
+async def with_lease_released(store: Store, dump: Dump) -> Dump:
+    """``dump`` with its lease given up, under an epoch that is no lower than any that ``store`` has seen.
+
+    The lease of an export is that of another time. Released, it makes nobody wait; a mgmtd that runs on the store after
+    all finds that it lost the lease, and loads what was imported; and no epoch comes twice. Each epoch costs a commit,
+    so the revision bounds them, too, where the lease in the store is lost or damaged.
+
+    Raises:
+        Unsupported: a newer mgmtd wrote the lease in ``store``. Others as the store.
+    """
+    async with store.snapshot() as snapshot:
+        entry = await snapshot.get(keys.LEASE)
+        floor = snapshot.revision
+    if entry is not None:
+        with contextlib.suppress(StoreCorrupt):
+            floor = max(floor, _lease(entry.key, entry.value).epoch)
+    return attrs.evolve(dump, puts=tuple(_released(put, floor) if put.key == keys.LEASE else put for put in dump.puts))
+
+
+def _released(put: Put, floor: int) -> Put:
+    lease = _lease(put.key, put.value)
+    return Put(put.key, records.encode(msgspec.structs.replace(lease, epoch=max(lease.epoch, floor), released=True)))
+
+
+def _lease(key: bytes, value: bytes) -> records.Lease:
+    lease = records.decode(key, value)
+    assert isinstance(lease, records.Lease)
+    return lease
 
 
 def _writes(there: Sequence[bytes], dump: Dump) -> list[Write]:
