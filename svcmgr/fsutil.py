@@ -8,11 +8,15 @@ file as it was.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
 
 from svcmgr.errors import BadInput, StorageFailed
+
+#: What system calls say when a file system, or somebody's share of it, is full (write(2)).
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def fsync_dir(path: Path) -> None:

@@ -29,12 +29,12 @@ def create(app: App, name: str, bricks: tuple[str, ...], as_json: bool) -> int:
     return volume_report.finish(reply, words, as_json)
 
 
-def _act(app: App, verb: str, name: str, *, wait: bool, timeout: float) -> VolumeReply:
+def _act(app: App, verb: str, name: str, *, as_json: bool, wait: bool, timeout: float) -> int:
     request = VolumeActionRequest(name, wait=wait, timeout_s=timeout)
     patience = timeout + ANSWER_MARGIN_S if wait else QUICK_S
     with app.connect() as client, watching(app, wait):
         reply: VolumeReply = client.call(verb, request, timeout=patience, type=VolumeReply)
-    return reply
+    return volume_report.finish(reply, reply.volume.status, as_json)
 
 
 @command("start", "svcmgr volume start v0", "svcmgr volume start v0 --timeout 10")
@@ -45,8 +45,7 @@ def _act(app: App, verb: str, name: str, *, wait: bool, timeout: float) -> Volum
 @click.pass_obj
 def start(app: App, name: str, as_json: bool, no_wait: bool, timeout: float) -> int:
     """Start a volume and the services it wants, and wait until they are ready."""
-    reply = _act(app, "volume-start", name, wait=not no_wait, timeout=timeout)
-    return volume_report.finish(reply, reply.volume.status, as_json)
+    return _act(app, "volume-start", name, as_json=as_json, wait=not no_wait, timeout=timeout)
 
 
 @command("stop", "svcmgr volume stop v0", "svcmgr volume stop v0 --no-wait")
@@ -57,8 +56,7 @@ def start(app: App, name: str, as_json: bool, no_wait: bool, timeout: float) -> 
 @click.pass_obj
 def stop(app: App, name: str, as_json: bool, no_wait: bool, timeout: float) -> int:
     """Stop a volume and its services, and wait until nothing of them is left. Its data stays."""
-    reply = _act(app, "volume-stop", name, wait=not no_wait, timeout=timeout)
-    return volume_report.finish(reply, reply.volume.status, as_json)
+    return _act(app, "volume-stop", name, as_json=as_json, wait=not no_wait, timeout=timeout)
 
 
 @command("delete", "svcmgr volume delete v0", "svcmgr volume delete v0 --force")

@@ -22,7 +22,6 @@ written between the last read and ftruncate(2) is lost there, and every result s
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import stat
@@ -32,12 +31,12 @@ from pathlib import Path
 import attrs
 
 from svcmgr.errors import Busy, StorageFailed
+from svcmgr.fsutil import NO_SPACE
 from svcmgr.proc import filerange, logpieces, logrecord
 from svcmgr.proc.logplan import Cut, plan
 from svcmgr.proc.logrecord import Record
 from svcmgr.proc.logview import pause
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: The end of the file that is left to be written out when it moves, and the rounds that come this near to the end.
 _NEWEST = 1 << 20
 _FLUSHES = 3
@@ -105,7 +104,7 @@ class Rotator:
             try:
                 cut = self._copy(live, path, cut, lossy)
             except OSError as error:
-                if lossy or not cut.discarded or error.errno not in _FULL:
+                if lossy or not cut.discarded or error.errno not in NO_SPACE:
                     raise
                 # Old pieces and the discarded head are beyond what may be kept: that they go makes room.
                 dropped += logpieces.prune(path, 0)

@@ -23,11 +23,11 @@ from svcmgr.services.mgmtd.ops.base import Caller, Operation, Scope
 from svcmgr.services.mgmtd.ops.table import OPERATIONS
 from svcmgr.services.mgmtd.release import parse_release
 from svcmgr.services.mgmtd.store.sqlite import SqliteStore
+from svcmgr.services.mgmtd.wire.base import CLUSTER_ID_MAX, is_cluster_id
 
 #: How long the start waits to become primary, seconds, so that what is ready also answers. A lease of another mgmtd
 #: may last longer; then this one starts as the one that waits.
 _READY_WITHIN_S = 10.0
-_CLUSTER_MAX = 64
 
 
 class Mgmtdd(Daemon):
@@ -89,9 +89,10 @@ class Mgmtdd(Daemon):
 def _identity(flags: argparse.Namespace) -> Identity:
     """Raises BadInput."""
     cluster = flags.cluster
-    if not 0 < len(cluster) <= _CLUSTER_MAX or not cluster.isprintable() or " " in cluster:
+    if not is_cluster_id(cluster):
         raise BadInput(
-            f"cannot serve cluster {cluster[:40]!r}: give an id of 1 to {_CLUSTER_MAX} printable characters, no blanks"
+            f"cannot serve cluster {cluster[:40]!r}: "
+            f"give an id of 1 to {CLUSTER_ID_MAX} printable characters, no blanks"
         )
     app = AppFacts(
         node_id=ids.NODE_ID.check(flags.node),

@@ -10,11 +10,11 @@ from typing import Any
 import attrs
 
 from svcmgr.errors import BadDefinition
+from svcmgr.services.mgmtd.wire.base import CLUSTER_ID_MAX, is_cluster_id
 from svcmgr.svc import Restart, Service, ServiceSpec
 
 #: Node ids are 32 bits wide; 0 is none.
 _NODE_MAX = 2**32 - 1
-_CLUSTER_MAX = 64
 
 
 class MgmtdService(Service):
@@ -65,8 +65,8 @@ def _without_options(spec: ServiceSpec) -> ServiceSpec:
 
 
 def _cluster(value: Any) -> str:
-    fine = isinstance(value, str) and 0 < len(value) <= _CLUSTER_MAX and value.isprintable() and " " not in value
-    return "" if fine else f"give 1 to {_CLUSTER_MAX} printable characters without blanks"
+    fine = isinstance(value, str) and is_cluster_id(value)
+    return "" if fine else f"give 1 to {CLUSTER_ID_MAX} printable characters without blanks"
 
 
 def _node(value: Any) -> str:

@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 
+from svcmgr.fsutil import NO_SPACE
 from svcmgr.services.snapd.job import Job
 
 _DEFAULT_LIST = "system.posix_acl_default"
@@ -74,7 +75,7 @@ def copy_xattrs(source: int | str, target: int | str, job: Job, path: str) -> No
             else:
                 os.setxattr(target, name, value, follow_symlinks=False)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in NO_SPACE:
                 raise
             job.note(path, f"attribute {name}: {error.strerror}")
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from svcmgr.errors import LowSpace, StorageFailed
+from svcmgr.fsutil import NO_SPACE
 from svcmgr.services.snapd import attributes
 from svcmgr.services.snapd.job import Job
 from svcmgr.services.snapd.walk import DEPTH_MAX, Border, open_dir
@@ -24,7 +25,7 @@ from svcmgr.volume import RESERVED_DIR
 Mover = Callable[[int, int, int, Job], None]
 
 #: Errors that are the target's or our own; going on would only repeat them for every file.
-_ENDS_IT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE})
+_ENDS_IT = NO_SPACE | {errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 #: Hard-linked files that are remembered until their last name was seen. Beyond, names become files of their own.
 _LINKS_MAX = 1_000_000
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -233,7 +234,7 @@ class TreeCopy:
 
 
 def _ended(error: OSError) -> StorageFailed:
-    kind = LowSpace if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageFailed
+    kind = LowSpace if error.errno in NO_SPACE else StorageFailed
     return kind(
         f"cannot go on copying: {error.strerror} (errno {error.errno}); make room, or mend the file system",
         errno=error.errno,

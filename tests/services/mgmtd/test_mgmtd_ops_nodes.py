@@ -27,6 +27,15 @@ from tests.kit.world import virtual
 ALLOW = "allow_heartbeat_from_unregistered = true\n"
 
 
+async def one_chain(one: One) -> None:
+    """Nodes 2 and 3, whose targets 21 and 31 serve chain 1."""
+    await one.register(2, 3)
+    await one.call("set-chains", chains=[{"chain": 1, "targets": [21, 31]}])
+    await one.beat(2, targets=[(21, "UPTODATE", 0, 0)])
+    await one.beat(3, targets=[(31, "UPTODATE", 0, 0)])
+    await asyncio.sleep(1.5)
+
+
 async def configured(one: One, text: str) -> None:
     await one.call("set-config", type="MGMTD", content=text)
 
@@ -264,11 +273,7 @@ async def test_H17_H18_the_configuration_comes_with_the_answer():
 @virtual
 async def test_H19_H21_disabling_a_node_lets_its_targets_time_out():
     async with serving() as one:
-        await one.register(2, 3)
-        await one.call("set-chains", chains=[{"chain": 1, "targets": [21, 31]}])
-        await one.beat(2, targets=[(21, "UPTODATE", 0, 0)])
-        await one.beat(3, targets=[(31, "UPTODATE", 0, 0)])
-        await asyncio.sleep(1.5)
+        await one_chain(one)
         assert await one.chain(1) == "21:Su 31:Su"
         info = await one.call("disable-node", node=2)
         assert (info.status, [tag.key for tag in info.tags]) == ("DISABLED", ["Disable"])
@@ -285,11 +290,7 @@ async def test_H19_H21_disabling_a_node_lets_its_targets_time_out():
 @virtual
 async def test_a_node_that_is_disabled_now_loses_its_chains_within_a_second():
     async with serving() as one:
-        await one.register(2, 3)
-        await one.call("set-chains", chains=[{"chain": 1, "targets": [21, 31]}])
-        await one.beat(2, targets=[(21, "UPTODATE", 0, 0)])
-        await one.beat(3, targets=[(31, "UPTODATE", 0, 0)])
-        await asyncio.sleep(1.5)
+        await one_chain(one)
         await one.call("disable-node", node=2, now=True)
         await asyncio.sleep(1.1)
         assert await one.chain(1) == "31:Su 21:Ox"
@@ -365,11 +366,7 @@ async def test_H29_nodes_by_zone_and_more():
 @virtual
 async def test_H30_a_node_says_goodbye_and_its_chains_switch_within_a_second():
     async with serving() as one:
-        await one.register(2, 3)
-        await one.call("set-chains", chains=[{"chain": 1, "targets": [21, 31]}])
-        await one.beat(2, targets=[(21, "UPTODATE", 0, 0)])
-        await one.beat(3, targets=[(31, "UPTODATE", 0, 0)])
-        await asyncio.sleep(1.5)
+        await one_chain(one)
         with pytest.raises(HeartbeatFail):
             await one.call("leave", app={"node": 2, "incarnation": "other"})
         info = await one.call("leave", app={"node": 2, "incarnation": "p2"})

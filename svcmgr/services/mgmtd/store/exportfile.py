@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from svcmgr.errors import AlreadyExists, BadInput, StorageFailed
-from svcmgr.fsutil import fsync_dir
+from svcmgr.fsutil import NO_SPACE, fsync_dir
 from svcmgr.services.mgmtd.store.dump import LINE_MAX
 from svcmgr.services.mgmtd.store.faults import StoreFull
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL = NO_SPACE | {errno.EFBIG}
 _BUFFER = 1 << 20
 
 
